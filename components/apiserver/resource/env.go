@@ -1,0 +1,28 @@
+package resource
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Env is what resources may use of the API server they are part of. It is passed
+// in; nothing here is global.
+type Env struct {
+	// Scheme knows every type that is served.
+	Scheme *runtime.Scheme
+	// RESTOptions says how and where a resource is stored.
+	RESTOptions generic.RESTOptionsGetter
+	// Store is the finished store of another resource, for endpoints that write two
+	// (binding, eviction). Only call it while serving, not while building.
+	Store func(schema.GroupResource) (*genericregistry.Store, error)
+	// Loopback is a client of this API server with all rights.
+	Loopback kubernetes.Interface
+	// Authenticator and Authorizer answer TokenReview and SubjectAccessReview.
+	Authenticator authenticator.Request
+	Authorizer    authorizer.Authorizer
+}
