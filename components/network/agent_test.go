@@ -1,0 +1,122 @@
+package network
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+type fakeTable struct{ routes []route }
+
+func (f *fakeTable) list() ([]route, error) { return slices.Clone(f.routes), nil }
+
+// set replaces by destination, as the kernel does.
+func (f *fakeTable) set(r route) error {
+	f.routes = slices.DeleteFunc(f.routes, func(o route) bool { return o.to == r.to })
+	f.routes = append(f.routes, r)
+	return nil
+}
+
+func (f *fakeTable) remove(r route) error {
+	f.routes = slices.DeleteFunc(f.routes, func(o route) bool { return o == r })
+	return nil
+}
+
+func node(name, address string, ranges ...string) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.NodeSpec{PodCIDRs: ranges},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}},
+	}
+}
+
+func testAgent(t *testing.T, table *fakeTable) *agent {
+	return &agent{
+		config: Config{NodeName: "node-1", ConfigDir: t.TempDir(), Bridge: "cni0"},
+		routes: table,
+		own:    map[string][]route{},
+	}
+}
+
+func TestRoutesFollowTheNodes(t *testing.T) {
+	table := &fakeTable{}
+	a := testAgent(t, table)
+	to := netip.MustParsePrefix("10.88.1.0/24")
+
+	a.nodeChanged(node("node-2", "10.77.1.2", "10.88.1.0/24"))
+	if want := (route{to, netip.MustParseAddr("10.77.1.2")}); !slices.Equal(table.routes, []route{want}) {
+		t.Fatalf("routes %v, want only %v", table.routes, want)
+	}
+	a.nodeChanged(node("node-2", "10.77.1.9", "10.88.1.0/24"))
+	if want := (route{to, netip.MustParseAddr("10.77.1.9")}); !slices.Equal(table.routes, []route{want}) {
+		t.Fatalf("after the node moved: routes %v, want only %v", table.routes, want)
+	}
+	// The range passes to a new node before the old one's deletion is seen.
+	a.nodeChanged(node("node-3", "10.77.1.3", "10.88.1.0/24"))
+	a.nodeGone("node-2")
+	if want := (route{to, netip.MustParseAddr("10.77.1.3")}); !slices.Equal(table.routes, []route{want}) {
+		t.Fatalf("after the range passed on: routes %v, want only %v", table.routes, want)
+	}
+	a.nodeGone("node-3")
+	if len(table.routes) != 0 {
+		t.Fatalf("routes %v remain of nodes that are gone", table.routes)
+	}
+}
+
+func TestStrangersAreRemoved(t *testing.T) {
+	stale := route{netip.MustParsePrefix("10.88.7.0/24"), netip.MustParseAddr("10.77.1.7")}
+	table := &fakeTable{routes: []route{stale}}
+	a := testAgent(t, table)
+	a.nodeChanged(node("node-2", "10.77.1.2", "10.88.2.0/24"))
+	if err := a.removeStrangers(); err != nil {
+		t.Fatal(err)
+	}
+	if len(table.routes) != 1 || table.routes[0] == stale {
+		t.Fatalf("routes %v, want only the one to node-2", table.routes)
+	}
+}
+
+func TestOwnRangeBecomesTheCNIConfiguration(t *testing.T) {
+	table := &fakeTable{}
+	a := testAgent(t, table)
+	a.nodeChanged(node("node-1", "10.77.1.1", "10.88.1.0/24"))
+	if len(table.routes) != 0 {
+		t.Errorf("a route to the node's own pods was set: %v", table.routes)
+	}
+	content, err := os.ReadFile(filepath.Join(a.config.ConfigDir, configFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed struct {
+		Plugins []struct {
+			Type string
+			IPAM struct{ Ranges [][]map[string]string }
+		}
+	}
+	if err := json.Unmarshal(content, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if got := parsed.Plugins[0].IPAM.Ranges[0][0]["subnet"]; got != "10.88.1.0/24" {
+		t.Errorf("subnet %q, want the node's range", got)
+	}
+	entries, _ := os.ReadDir(a.config.ConfigDir)
+	if len(entries) != 1 {
+		t.Errorf("%d files in the folder, want only the configuration", len(entries))
+	}
+}
+
+func TestConfigNamesTheFlag(t *testing.T) {
+	err := (&Config{ConfigDir: "relative", Bridge: strings.Repeat("b", 16), MTU: -1}).Validate()
+	for _, flag := range []string{"--kubeconfig", "--hostname-override", "--cni-conf-dir", "--bridge", "--mtu"} {
+		if err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("error %v does not name %s", err, flag)
+		}
+	}
+}
