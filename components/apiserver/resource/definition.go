@@ -113,6 +113,9 @@ type Definition[T Object] struct {
 	// PrepareForStatusUpdate runs after Spec is restored from old; here a resource
 	// restores labels or owner references where upstream does.
 	PrepareForStatusUpdate func(ctx context.Context, obj, old T)
+	// StatusResets are the parts of the metadata that the status endpoint leaves as
+	// they are; the engine restores them and tells server-side apply so.
+	StatusResets []MetadataField
 	// ValidateStatusUpdate checks a change made at the status endpoint.
 	ValidateStatusUpdate func(ctx context.Context, obj, old T) field.ErrorList
 
