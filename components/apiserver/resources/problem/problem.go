@@ -4,6 +4,9 @@ package problem
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -112,3 +115,19 @@ func (c *Choice) Offer(set bool, at *field.Path) bool {
 
 // None reports whether no member was set.
 func (c *Choice) None() bool { return !c.taken }
+
+// OnlyFields refuses fields of a struct that are set and not among the allowed ones,
+// which are given by their Go names; the refused ones are shown by their JSON names.
+func OnlyFields(value any, at *field.Path, detail string, allowed ...string) field.ErrorList {
+	var found List
+	v := reflect.ValueOf(value)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if slices.Contains(allowed, f.Name) || v.Field(i).IsZero() {
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		found.Forbidden(at.Child(name), detail)
+	}
+	return found.Errors
+}
