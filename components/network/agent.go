@@ -18,10 +18,12 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// route leads to a node's pods.
+// route leads to a node's pods by way of that node, or, without via, to the Services by
+// way of the packet filter.
 type route struct {
-	to  netip.Prefix
-	via netip.Addr
+	to   netip.Prefix
+	via  netip.Addr
+	from netip.Addr
 }
 
 // routeTable is the kernel's routing table as far as this agent owns it.
@@ -102,7 +104,7 @@ func (a *agent) nodeChanged(node *corev1.Node) {
 	ranges, err := podRanges(node.Spec.PodCIDRs)
 	if err == nil && len(ranges) > 0 {
 		if node.Name == a.config.NodeName {
-			err = a.serveOwn(ranges)
+			err = a.serveOwn(node, ranges)
 		} else {
 			err = a.routeTo(node, ranges)
 		}
@@ -112,7 +114,10 @@ func (a *agent) nodeChanged(node *corev1.Node) {
 	}
 }
 
-func (a *agent) serveOwn(ranges []netip.Prefix) error {
+func (a *agent) serveOwn(node *corev1.Node, ranges []netip.Prefix) error {
+	if err := a.routeToServices(node); err != nil {
+		return err
+	}
 	content, err := renderCNI(a.config, ranges)
 	if err != nil {
 		return err
@@ -124,12 +129,38 @@ func (a *agent) serveOwn(ranges []netip.Prefix) error {
 	return err
 }
 
+// routeToServices gives the node's own packets to Services a way out: a packet without
+// a route is refused before the packet filter can translate its address.
+func (a *agent) routeToServices(node *corev1.Node) error {
+	if !a.config.ServiceRange.IsValid() {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, address := range internalAddresses(node) {
+		if address.Is4() == a.config.ServiceRange.Addr().Is4() {
+			return a.replace(node.Name, []route{{to: a.config.ServiceRange, from: address}})
+		}
+	}
+	return nil
+}
+
+// internalAddresses are the node's addresses of type InternalIP.
+func internalAddresses(node *corev1.Node) []netip.Addr {
+	var found []netip.Addr
+	for _, entry := range node.Status.Addresses {
+		if address, err := netip.ParseAddr(entry.Address); err == nil && entry.Type == corev1.NodeInternalIP {
+			found = append(found, address)
+		}
+	}
+	return found
+}
+
 func (a *agent) routeTo(node *corev1.Node, ranges []netip.Prefix) error {
 	var wanted []route
 	for _, prefix := range ranges {
-		for _, address := range node.Status.Addresses {
-			via, err := netip.ParseAddr(address.Address)
-			if address.Type == corev1.NodeInternalIP && err == nil && via.Is4() == prefix.Addr().Is4() {
+		for _, via := range internalAddresses(node) {
+			if via.Is4() == prefix.Addr().Is4() {
 				wanted = append(wanted, route{to: prefix, via: via})
 				break
 			}
@@ -157,17 +188,17 @@ func (a *agent) replace(name string, wanted []route) error {
 			continue
 		}
 		if err := a.routes.remove(old); err != nil {
-			errs = append(errs, fmt.Errorf("route %s via %s: %w", old.to, old.via, err))
+			errs = append(errs, fmt.Errorf("route to %s: %w", old.to, err))
 			kept = append(kept, old)
 		}
 	}
 	for _, next := range wanted {
 		if !slices.Contains(a.own[name], next) {
 			if err := a.routes.set(next); err != nil {
-				errs = append(errs, fmt.Errorf("route %s via %s: %w", next.to, next.via, err))
+				errs = append(errs, fmt.Errorf("route to %s: %w", next.to, err))
 				continue
 			}
-			klog.InfoS("Routing to a node's pods", "node", name, "range", next.to, "via", next.via)
+			klog.InfoS("Routing", "node", name, "range", next.to, "via", next.via)
 		}
 		kept = append(kept, next)
 	}

@@ -51,17 +51,17 @@ func TestRoutesFollowTheNodes(t *testing.T) {
 	to := netip.MustParsePrefix("10.88.1.0/24")
 
 	a.nodeChanged(node("node-2", "10.77.1.2", "10.88.1.0/24"))
-	if want := (route{to, netip.MustParseAddr("10.77.1.2")}); !slices.Equal(table.routes, []route{want}) {
+	if want := (route{to: to, via: netip.MustParseAddr("10.77.1.2")}); !slices.Equal(table.routes, []route{want}) {
 		t.Fatalf("routes %v, want only %v", table.routes, want)
 	}
 	a.nodeChanged(node("node-2", "10.77.1.9", "10.88.1.0/24"))
-	if want := (route{to, netip.MustParseAddr("10.77.1.9")}); !slices.Equal(table.routes, []route{want}) {
+	if want := (route{to: to, via: netip.MustParseAddr("10.77.1.9")}); !slices.Equal(table.routes, []route{want}) {
 		t.Fatalf("after the node moved: routes %v, want only %v", table.routes, want)
 	}
 	// The range passes to a new node before the old one's deletion is seen.
 	a.nodeChanged(node("node-3", "10.77.1.3", "10.88.1.0/24"))
 	a.nodeGone("node-2")
-	if want := (route{to, netip.MustParseAddr("10.77.1.3")}); !slices.Equal(table.routes, []route{want}) {
+	if want := (route{to: to, via: netip.MustParseAddr("10.77.1.3")}); !slices.Equal(table.routes, []route{want}) {
 		t.Fatalf("after the range passed on: routes %v, want only %v", table.routes, want)
 	}
 	a.nodeGone("node-3")
@@ -71,7 +71,7 @@ func TestRoutesFollowTheNodes(t *testing.T) {
 }
 
 func TestStrangersAreRemoved(t *testing.T) {
-	stale := route{netip.MustParsePrefix("10.88.7.0/24"), netip.MustParseAddr("10.77.1.7")}
+	stale := route{to: netip.MustParsePrefix("10.88.7.0/24"), via: netip.MustParseAddr("10.77.1.7")}
 	table := &fakeTable{routes: []route{stale}}
 	a := testAgent(t, table)
 	a.nodeChanged(node("node-2", "10.77.1.2", "10.88.2.0/24"))

@@ -28,6 +28,9 @@ type Config struct {
 	NodeName string
 	// ConfigDir is where the container runtime reads its CNI configuration.
 	ConfigDir string
+	// ServiceRange is where the Services' addresses are; the zero value means that the
+	// machine has a default route, which leads the node's own packets to the proxy.
+	ServiceRange netip.Prefix
 	// Bridge is the name of the bridge that pods are connected to.
 	Bridge string
 	// MTU is the size of the largest packet on a pod's link, in bytes; 0 leaves
@@ -61,6 +64,7 @@ const maxInterfaceName = 15
 
 // Command is the program plumb-network.
 func Command() *cobra.Command {
+	var serviceRange string
 	config := Config{ConfigDir: "/etc/cni/net.d", Bridge: "cni0"}
 	command := &cobra.Command{
 		Use:           "plumb-network",
@@ -69,6 +73,13 @@ func Command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if serviceRange != "" {
+				prefix, err := netip.ParsePrefix(serviceRange)
+				if err != nil {
+					return fmt.Errorf("--service-cluster-ip-range: %q must be a CIDR, such as 10.96.0.0/16", serviceRange)
+				}
+				config.ServiceRange = prefix.Masked()
+			}
 			if err := config.Validate(); err != nil {
 				return err
 			}
@@ -79,6 +90,7 @@ func Command() *cobra.Command {
 	flags.StringVar(&config.Kubeconfig, "kubeconfig", "", "file that names the API server and holds the credentials")
 	flags.StringVar(&config.NodeName, "hostname-override", "", "name of this machine's Node object")
 	flags.StringVar(&config.ConfigDir, "cni-conf-dir", config.ConfigDir, "folder of the container runtime's CNI configuration")
+	flags.StringVar(&serviceRange, "service-cluster-ip-range", "", "range of the Services' addresses, to which a route is set so that the node's own packets reach the proxy; empty where the machine has a default route")
 	flags.StringVar(&config.Bridge, "bridge", config.Bridge, "name of the bridge that pods are connected to")
 	flags.IntVar(&config.MTU, "mtu", 0, "size of the largest packet on a pod's link in bytes; 0 for the kernel's default")
 	return command

@@ -23,13 +23,14 @@ func (netlinkRoutes) list() ([]route, error) {
 	}
 	var routes []route
 	for _, r := range found {
-		if r.Dst == nil || r.Gw == nil {
+		if r.Dst == nil {
 			continue
 		}
 		ones, _ := r.Dst.Mask.Size()
 		to, _ := netip.AddrFromSlice(r.Dst.IP)
 		via, _ := netip.AddrFromSlice(r.Gw)
-		routes = append(routes, route{to: netip.PrefixFrom(to.Unmap(), ones), via: via.Unmap()})
+		from, _ := netip.AddrFromSlice(r.Src)
+		routes = append(routes, route{to: netip.PrefixFrom(to.Unmap(), ones), via: via.Unmap(), from: from.Unmap()})
 	}
 	return routes, nil
 }
@@ -43,13 +44,23 @@ func (netlinkRoutes) remove(r route) error {
 	return nil
 }
 
+// loopbackIndex is the loopback's number in every network namespace.
+const loopbackIndex = 1
+
 func kernelRoute(r route) *netlink.Route {
-	return &netlink.Route{
+	kernel := &netlink.Route{
 		Dst: &net.IPNet{
 			IP:   r.to.Addr().AsSlice(),
 			Mask: net.CIDRMask(r.to.Bits(), r.to.Addr().BitLen()),
 		},
-		Gw:       r.via.AsSlice(),
 		Protocol: protocol,
 	}
+	if r.via.IsValid() {
+		kernel.Gw = r.via.AsSlice()
+		return kernel
+	}
+	// Nothing leaves by the loopback: the packet filter has translated or refused
+	// it before.
+	kernel.LinkIndex, kernel.Src, kernel.Scope = loopbackIndex, r.from.AsSlice(), netlink.SCOPE_HOST
+	return kernel
 }
