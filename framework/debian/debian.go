@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/plumbline/plumbline/framework/cache"
@@ -45,7 +46,7 @@ func (a *Apt) Download(ctx context.Context, q Query) ([]string, error) {
 		return archives, nil
 	}
 	own := a.options(true)
-	_, updateErr := a.run(ctx, append(own, "update")...)
+	_, updateErr := a.run(ctx, "archives", append(own, "update")...)
 	archives, err = a.download(ctx, q, own)
 	if err != nil {
 		return nil, fmt.Errorf("fetch Debian packages %s: with the host's lists: %w", strings.Join(q.Packages, " "),
@@ -55,7 +56,7 @@ func (a *Apt) Download(ctx context.Context, q Query) ([]string, error) {
 }
 
 func (a *Apt) prepare(ctx context.Context) (unlock func(), err error) {
-	for _, dir := range []string{"archives/partial", "lists/partial", "state"} {
+	for _, dir := range []string{"archives/partial", "empty/partial", "lists/partial", "state"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -94,11 +95,13 @@ func (a *Apt) download(ctx context.Context, q Query, options []string) ([]string
 	if q.NoDependencies {
 		verb = []string{"download"}
 	}
-	listing, err := a.run(ctx, append(append(append([]string{}, options...), "--print-uris"), append(verb, q.Packages...)...)...)
+	// Asked what it would fetch, apt-get leaves out what is there already: show it an empty directory.
+	listing, err := a.run(ctx, "empty", slices.Concat(options,
+		[]string{"-o", "Dir::Cache::archives=" + filepath.Join(a.dir, "empty"), "--print-uris"}, verb, q.Packages)...)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.run(ctx, append(append(append([]string{}, options...), verb...), q.Packages...)...); err != nil {
+	if _, err := a.run(ctx, "archives", slices.Concat(options, verb, q.Packages)...); err != nil {
 		return nil, err
 	}
 	var archives []string
@@ -119,9 +122,10 @@ func (a *Apt) download(ctx context.Context, q Query, options []string) ([]string
 	return archives, nil
 }
 
-func (a *Apt) run(ctx context.Context, args ...string) (string, error) {
+// run calls apt-get in a subdirectory, which is where "download" puts and looks for its files.
+func (a *Apt) run(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "apt-get", args...)
-	cmd.Dir = filepath.Join(a.dir, "archives") // where "download" puts its files
+	cmd.Dir = filepath.Join(a.dir, dir)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -25,7 +25,7 @@ type layer struct {
 
 // key identifies the layer's content.
 func (l layer) key(source string) (string, error) {
-	key := cache.NewKey().Add("layer/1", runtime.GOARCH, l.name)
+	key := cache.NewKey().Add("layer/2", runtime.GOARCH, l.name)
 	for _, from := range l.based {
 		if !strings.HasPrefix(from, "fixtures/") {
 			key.Add(from)

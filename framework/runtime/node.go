@@ -127,8 +127,8 @@ conf_dir = %q
 use_internal_loopback = true
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+# The shim is found beside containerd. Naming its path would cost one more start of it a container.
 runtime_type = "io.containerd.runc.v2"
-runtime_path = %q
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 BinaryName = %q
@@ -137,5 +137,5 @@ SystemdCgroup = false
 [plugins."io.containerd.nri.v1.nri"]
 disable = true
 `, rootDir, stateDir, Socket, images.Pause, CertsDir, CNIBinDir, n.Assets.Binaries.Dir, CNIConfDir,
-		n.Assets.Binaries.Path("containerd-shim-runc-v2"), n.Assets.Binaries.Path("runc"))
+		n.Assets.Binaries.Path("runc"))
 }
