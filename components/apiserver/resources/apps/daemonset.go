@@ -31,10 +31,12 @@ func DaemonSets() *resource.Definition[*appsv1.DaemonSet] {
 			Kind:         "DaemonSet", Name: "daemonsets", Singular: "daemonset",
 			ShortNames: []string{"ds"}, Categories: []string{"all"},
 		},
-		New:              func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} },
-		NewList:          func() runtime.Object { return &appsv1.DaemonSetList{} },
-		Default:          defaultDaemonSet,
-		PrepareForCreate: func(_ context.Context, ds *appsv1.DaemonSet) { setTemplateGeneration(ds, max(templateGeneration(ds), 1)) },
+		New:     func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} },
+		NewList: func() runtime.Object { return &appsv1.DaemonSetList{} },
+		Default: defaultDaemonSet,
+		PrepareForCreate: func(_ context.Context, ds *appsv1.DaemonSet) {
+			setTemplateGeneration(ds, max(templateGeneration(ds), 1))
+		},
 		PrepareForUpdate: prepareDaemonSetUpdate,
 		Validate: func(_ context.Context, ds *appsv1.DaemonSet) field.ErrorList {
 			return validateDaemonSetSpec(&ds.Spec, nil, field.NewPath("spec"))

@@ -47,12 +47,10 @@ func Deployments() *resource.Definition[*appsv1.Deployment] {
 			}
 			return nameWarnings(d.Name)
 		},
-		Spec:             func(d *appsv1.Deployment) any { return &d.Spec },
-		TracksGeneration: true,
-		Status:           func(d *appsv1.Deployment) any { return &d.Status },
-		PrepareForStatusUpdate: func(_ context.Context, d, old *appsv1.Deployment) {
-			d.Labels = old.Labels
-		},
+		Spec:                 func(d *appsv1.Deployment) any { return &d.Spec },
+		TracksGeneration:     true,
+		Status:               func(d *appsv1.Deployment) any { return &d.Status },
+		StatusResets:         []resource.MetadataField{resource.Labels},
 		ValidateStatusUpdate: validateDeploymentStatus,
 		Columns: append([]metav1.TableColumnDefinition{
 			table.Name(),
