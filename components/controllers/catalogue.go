@@ -1,0 +1,174 @@
+package controllers
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/plumbline/plumbline/components/controllers/controller"
+	"github.com/plumbline/plumbline/components/controllers/deployment"
+	"github.com/plumbline/plumbline/components/controllers/endpointslice"
+	"github.com/plumbline/plumbline/components/controllers/namespace"
+	"github.com/plumbline/plumbline/components/controllers/nodeipam"
+	"github.com/plumbline/plumbline/components/controllers/replicaset"
+	"github.com/plumbline/plumbline/components/controllers/replicationcontroller"
+	"github.com/plumbline/plumbline/components/controllers/rootca"
+	"github.com/plumbline/plumbline/components/controllers/serviceaccount"
+)
+
+// entry is one controller of the catalogue.
+type entry struct {
+	// name and alias are what --controllers calls it.
+	name, alias string
+	// account is the service account in kube-system that it acts as, which RBAC's bootstrap roles are bound to.
+	account string
+	// source is the component named in its events.
+	source string
+	// build makes it; nil without an error means that the configuration leaves it nothing to do.
+	build func(env *controller.Env, config *Config) (controller.Controller, error)
+}
+
+// catalogue lists every controller there is.
+func catalogue() []entry {
+	return []entry{
+		{"node-ipam-controller", "nodeipam", "node-controller", "cidrAllocator", buildNodeIPAM},
+		{"serviceaccount-controller", "serviceaccount", "service-account-controller", "serviceaccount-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return serviceaccount.New(env, config.Workers["serviceaccount"])
+		}},
+		{"root-ca-certificate-publisher-controller", "root-ca-cert-publisher", "root-ca-cert-publisher", "root-ca-cert-publisher", buildRootCA},
+		{"replicaset-controller", "replicaset", "replicaset-controller", "replicaset-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return replicaset.New(env, config.Workers["replicaset"])
+		}},
+		{"deployment-controller", "deployment", "deployment-controller", "deployment-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return deployment.New(env, config.Workers["deployment"])
+		}},
+		{"endpointslice-controller", "endpointslice", "endpointslice-controller", "endpoint-slice-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return endpointslice.New(env, config.Workers["service-endpoint"], config.MaxEndpointsPerSlice)
+		}},
+		{"namespace-controller", "namespace", "namespace-controller", "namespace-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return namespace.New(env, config.Workers["namespace"])
+		}},
+		{"replicationcontroller-controller", "replicationcontroller", "replication-controller", "replication-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return replicationcontroller.New(env, config.Workers["rc"])
+		}},
+	}
+}
+
+// notProvided are upstream's controllers that this manager does not have. Leaving one out with -name is no mistake.
+func notProvided() []string {
+	return []string{
+		"horizontal-pod-autoscaler-controller", "podcertificaterequest-cleaner-controller", "ttl-controller", "bootstrap-signer-controller",
+		"token-cleaner-controller", "device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
+		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
+		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller",
+		"service-cidr-controller", "storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
+	}
+}
+
+func controllerNames() []string {
+	var names []string
+	for _, e := range catalogue() {
+		names = append(names, e.name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// canonicalName turns an alias into the name.
+func canonicalName(name string) string {
+	for _, e := range catalogue() {
+		if e.alias == name {
+			return e.name
+		}
+	}
+	return name
+}
+
+// selected returns the controllers that --controllers asks for: a name decides over "*", and the first mention decides.
+func selected(config *Config) []entry {
+	on := func(name string) bool {
+		for _, choice := range config.Controllers {
+			switch {
+			case choice == "*":
+			case choice[0] == '-' && canonicalName(choice[1:]) == name:
+				return false
+			case canonicalName(choice) == name:
+				return true
+			}
+		}
+		return slices.Contains(config.Controllers, "*")
+	}
+	var chosen []entry
+	for _, e := range catalogue() {
+		if on(e.name) {
+			chosen = append(chosen, e)
+		}
+	}
+	return chosen
+}
+
+func buildNodeIPAM(env *controller.Env, config *Config) (controller.Controller, error) {
+	if !config.Nodes.AllocateCIDRs {
+		return nil, nil
+	}
+	var ipam nodeipam.Config
+	for _, text := range config.Nodes.ClusterCIDRs {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--cluster-cidr: %w", err)
+		}
+		ipam.ClusterCIDRs = append(ipam.ClusterCIDRs, cidr)
+		ipam.MaskSizes = append(ipam.MaskSizes, maskSize(config.Nodes, cidr))
+	}
+	for _, text := range config.Nodes.ServiceCIDRs {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--service-cluster-ip-range: %w", err)
+		}
+		ipam.ServiceCIDRs = append(ipam.ServiceCIDRs, cidr)
+	}
+	return nodeipam.New(env, ipam)
+}
+
+func maskSize(nodes NodesConfig, cidr netip.Prefix) int {
+	family, fallback := nodes.MaskSizeIPv4, 24
+	if cidr.Addr().Is6() {
+		family, fallback = nodes.MaskSizeIPv6, 64
+	}
+	switch {
+	case family != 0:
+		return family
+	case nodes.MaskSize != 0:
+		return nodes.MaskSize
+	}
+	return fallback
+}
+
+// buildRootCA publishes --root-ca-file or, without one, the CA by which the manager itself trusts the API server.
+func buildRootCA(env *controller.Env, config *Config) (controller.Controller, error) {
+	if config.RootCAFile != "" {
+		bundle, err := os.ReadFile(config.RootCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("--root-ca-file: %w", err)
+		}
+		return rootca.New(env, bundle)
+	}
+	own, err := clientcmd.BuildConfigFromFlags(config.Master, config.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
+	}
+	bundle := own.CAData
+	if len(bundle) == 0 && own.CAFile != "" {
+		if bundle, err = os.ReadFile(own.CAFile); err != nil {
+			return nil, fmt.Errorf("--root-ca-file is not given, and the kubeconfig's CA cannot be read: %w", err)
+		}
+	}
+	if len(bundle) == 0 {
+		return nil, nil
+	}
+	return rootca.New(env, bundle)
+}
