@@ -1,0 +1,155 @@
+// Package apiserver serves the Kubernetes API: a chain of an aggregator, the built-in
+// resources and custom resources, behind authentication, authorization, audit, priority
+// and fairness, and admission.
+//
+// The resources are declared, one file each, under resources/; package resource turns a
+// declaration into endpoints and a store. What is here is composition.
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/plumbline/plumbline/components/apiserver/openapi"
+	"github.com/plumbline/plumbline/components/apiserver/resource"
+	"github.com/plumbline/plumbline/components/apiserver/resources"
+)
+
+// server is what the parts of the chain are built from.
+type server struct {
+	config    *Config
+	entries   []resource.Entry
+	scheme    *runtime.Scheme
+	codecs    serializer.CodecFactory
+	generic   *genericapiserver.Config
+	layout    *etcdLayout
+	published *openapi.Publisher
+	client    kubernetes.Interface
+	dynamic   dynamic.Interface
+	informers informers.SharedInformerFactory
+	stores    map[schema.GroupResource]*genericregistry.Store
+	// proxied reaches services, pods and webhooks.
+	proxied *http.Transport
+}
+
+// Run serves until ctx is done.
+func Run(ctx context.Context, config *Config) error {
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
+	s, err := newServer(config)
+	if err != nil {
+		return err
+	}
+	chain, err := s.newChain()
+	if err != nil {
+		return err
+	}
+	prepared, err := chain.PrepareRun()
+	if err != nil {
+		return err
+	}
+	return prepared.Run(ctx)
+}
+
+func newServer(config *Config) (*server, error) {
+	s := &server{config: config, entries: resources.All(), stores: map[schema.GroupResource]*genericregistry.Store{}}
+	var err error
+	if s.scheme, err = resource.NewScheme(s.entries); err != nil {
+		return nil, err
+	}
+	s.codecs = serializer.NewCodecFactory(s.scheme,
+		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+	s.published = openapi.NewPublisher(s.scheme)
+	s.layout = newEtcdLayout(config.Etcd, s.codecs, s.entries)
+	s.proxied = newProxyTransport()
+	if err := s.newGeneric(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newGeneric makes the configuration that all servers of the chain share.
+func (s *server) newGeneric() error {
+	g := genericapiserver.NewConfig(s.codecs)
+	s.generic = g
+	if err := s.config.Server.ApplyTo(g); err != nil {
+		return err
+	}
+	if err := s.config.Serving.ApplyToConfig(g); err != nil {
+		return err
+	}
+	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	g.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	if err := s.newLoopback(); err != nil {
+		return err
+	}
+	if err := s.config.Features.ApplyTo(g, s.client, s.informers); err != nil {
+		return err
+	}
+	s.layout.counts = g.StorageObjectCountTracker
+	if err := s.config.Etcd.ApplyTo(g); err != nil {
+		return err
+	}
+	s.layout.transformers = g.ResourceTransformers
+	g.RESTOptionsGetter = s.layout
+	if err := s.config.Authentication.applyAuthentication(g); err != nil {
+		return err
+	}
+	var err error
+	if g.Authorization.Authorizer, g.RuleResolver, err = newAuthorizer(s.config.AuthorizationModes); err != nil {
+		return err
+	}
+	if err := s.config.Audit.ApplyTo(g); err != nil {
+		return err
+	}
+	return s.newAdmission()
+}
+
+// newLoopback makes the clients by which the server talks to itself.
+func (s *server) newLoopback() error {
+	loopback := s.generic.LoopbackClientConfig
+	loopback.ContentConfig.ContentType = runtime.ContentTypeProtobuf
+	loopback.DisableCompression = true
+	loopback.QPS = -1
+	var err error
+	if s.client, err = kubernetes.NewForConfig(loopback); err != nil {
+		return err
+	}
+	if s.dynamic, err = dynamic.NewForConfig(loopback); err != nil {
+		return err
+	}
+	s.informers = informers.NewSharedInformerFactoryWithOptions(s.client, 10*time.Minute, informers.WithTransform(withoutManagedFields))
+	return nil
+}
+
+// withoutManagedFields halves what an informer keeps.
+func withoutManagedFields(obj any) (any, error) {
+	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
+		accessor.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// storeOf finds a resource's finished store.
+func (s *server) storeOf(gr schema.GroupResource) (*genericregistry.Store, error) {
+	if store := s.stores[gr]; store != nil {
+		return store, nil
+	}
+	return nil, fmt.Errorf("there is no store of %s", gr)
+}
