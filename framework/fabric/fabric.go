@@ -179,33 +179,39 @@ func (p *Port) connect(a Attachment) error {
 		return err
 	}
 	p.index = device.Attrs().Index
+	// Near first, so that the far end finds a carrier when it comes up.
+	if err := links.LinkSetUp(near); err != nil {
+		return fmt.Errorf("bring link up: %w", err)
+	}
 	if err := configure(p.far, device, netip.PrefixFrom(a.Address, p.fabric.prefix.Bits()), a.Routes); err != nil {
 		return err
 	}
-	if err := p.fabric.bringUp(near); err != nil {
-		return fmt.Errorf("bring link up: %w", err)
+	// A device drops frames until the kernel's link watch has seen its carrier, and
+	// a bridge port that joins before that stays closed. Either would lose the
+	// first frame, which costs whoever sent it a second.
+	if err := awaitUp(a.Namespace, p.far, device); err != nil {
+		return err
 	}
-	// A port that joins a bridge while its link is up forwards at once. One that
-	// joins before drops frames until the kernel's link watch comes round, and a
-	// lost first frame costs a second.
+	if err := awaitUp(p.fabric.ns, links, near); err != nil {
+		return err
+	}
 	if err := links.LinkSetMaster(near, p.fabric.device); err != nil {
 		return fmt.Errorf("plug into the switch: %w", err)
 	}
-	return nil
+	return awaitUp(p.fabric.ns, links, p.fabric.device)
 }
 
-// bringUp sets a link up and waits until the kernel says that it is.
-func (f *Fabric) bringUp(link netlink.Link) error {
+// awaitUp waits until the kernel says that a device is up.
+func awaitUp(ns *netns.Namespace, links *netlink.Handle, device netlink.Link) error {
+	index := device.Attrs().Index
+	if now, err := links.LinkByIndex(index); err != nil || now.Attrs().OperState == netlink.OperUp {
+		return err
+	}
 	updates, done := make(chan netlink.LinkUpdate, 16), make(chan struct{})
 	defer close(done)
-	at := vnetns.NsHandle(f.ns.FD())
-	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &at}); err != nil {
-		return err
-	}
-	if err := f.links.LinkSetUp(link); err != nil {
-		return err
-	}
-	if now, err := f.links.LinkByIndex(link.Attrs().Index); err != nil || now.Attrs().OperState == netlink.OperUp {
+	at := vnetns.NsHandle(ns.FD())
+	// Existing links are listed first, so a change between the look and the subscription is not missed.
+	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &at, ListExisting: true}); err != nil {
 		return err
 	}
 	timeout := time.After(linkTimeout)
@@ -215,11 +221,11 @@ func (f *Fabric) bringUp(link netlink.Link) error {
 			if !ok {
 				return errors.New("link updates ended")
 			}
-			if update.Attrs().Index == link.Attrs().Index && update.Attrs().OperState == netlink.OperUp {
+			if update.Attrs().Index == index && update.Attrs().OperState == netlink.OperUp {
 				return nil
 			}
 		case <-timeout:
-			return fmt.Errorf("%s is not up after %s", link.Attrs().Name, linkTimeout)
+			return fmt.Errorf("%s is not up after %s", device.Attrs().Name, linkTimeout)
 		}
 	}
 }
