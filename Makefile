@@ -1,0 +1,61 @@
+# Everything here is thin: what needs logic is a Go program. `make` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export GOFLAGS := -buildvcs=false -trimpath
+
+COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-network
+LINT       := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM  := gotest.tools/gotestsum@v1.13.0
+JUNIT      := artifacts/junit
+UNIT       := $$(go list ./... | grep -v /e2e)
+
+# Processes that run the suites side by side, and what else to tell ginkgo, e.g.
+# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling' SUITES=./e2e/network
+PROCS        ?= 4
+SUITES       ?= ./e2e
+GINKGO_FLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: binary ## build bin/plumb with the components' names beside it, and what clusters run
+	go run ./fixtures/build
+
+.PHONY: binary
+binary:
+	@mkdir -p bin
+	go build -o bin/plumb ./cmd/plumb
+	@for name in $(COMPONENTS); do ln -sf plumb bin/$$name; done
+
+.PHONY: e2e
+e2e: build ## boot a cluster and run the suites against it
+	@mkdir -p $(JUNIT)
+	go run github.com/onsi/ginkgo/v2/ginkgo run -r --procs=$(PROCS) --timeout=30m --keep-going --poll-progress-after=60s \
+		--output-dir=$(JUNIT) --junit-report=e2e.xml $(GINKGO_FLAGS) $(SUITES)
+
+.PHONY: unit
+unit: ## run the unit tests with the race detector
+	@mkdir -p $(JUNIT)
+	go run $(GOTESTSUM) --format=pkgname-and-test-fails --junitfile=$(JUNIT)/unit.xml -- -race $(UNIT)
+
+.PHONY: test
+test: unit e2e ## run the unit tests, then the suites
+
+.PHONY: bench
+bench: build ## measure boot, pod start-up and memory
+	bin/plumb bench
+
+.PHONY: lint
+lint: ## run the linters
+	go run $(LINT) run ./...
+
+.PHONY: generate
+generate: ## write the generated files anew
+	go generate ./...
+
+.PHONY: clean
+clean: ## remove what was built here; the cache is kept: rm -r ~/.cache/plumbline
+	rm -rf bin artifacts
