@@ -11,12 +11,16 @@ import (
 	"github.com/plumbline/plumbline/components/controllers/controller"
 	"github.com/plumbline/plumbline/components/controllers/deployment"
 	"github.com/plumbline/plumbline/components/controllers/endpointslice"
+	"github.com/plumbline/plumbline/components/controllers/garbagecollector"
 	"github.com/plumbline/plumbline/components/controllers/namespace"
 	"github.com/plumbline/plumbline/components/controllers/nodeipam"
+	"github.com/plumbline/plumbline/components/controllers/nodelifecycle"
+	"github.com/plumbline/plumbline/components/controllers/podgc"
 	"github.com/plumbline/plumbline/components/controllers/replicaset"
 	"github.com/plumbline/plumbline/components/controllers/replicationcontroller"
 	"github.com/plumbline/plumbline/components/controllers/rootca"
 	"github.com/plumbline/plumbline/components/controllers/serviceaccount"
+	"github.com/plumbline/plumbline/components/controllers/tainteviction"
 )
 
 // entry is one controller of the catalogue.
@@ -53,6 +57,19 @@ func catalogue() []entry {
 		}},
 		{"replicationcontroller-controller", "replicationcontroller", "replication-controller", "replication-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return replicationcontroller.New(env, config.Workers["rc"])
+		}},
+		{"garbage-collector-controller", "garbagecollector", "generic-garbage-collector", "garbage-collector-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			if !config.EnableGarbageCollector {
+				return nil, nil
+			}
+			return garbagecollector.New(env, config.Workers["gc"])
+		}},
+		{"node-lifecycle-controller", "nodelifecycle", "node-controller", "node-controller", buildNodeLifecycle},
+		{"taint-eviction-controller", "taint-eviction-controller", "node-controller", "taint-eviction-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return tainteviction.New(env)
+		}},
+		{"pod-garbage-collector-controller", "podgc", "pod-garbage-collector", "pod-garbage-collector-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return podgc.New(env, config.TerminatedPodGCThreshold)
 		}},
 	}
 }
@@ -132,6 +149,16 @@ func buildNodeIPAM(env *controller.Env, config *Config) (controller.Controller, 
 		ipam.ServiceCIDRs = append(ipam.ServiceCIDRs, cidr)
 	}
 	return nodeipam.New(env, ipam)
+}
+
+func buildNodeLifecycle(env *controller.Env, config *Config) (controller.Controller, error) {
+	n := config.Nodes
+	return nodelifecycle.New(env, nodelifecycle.Config{
+		MonitorPeriod:      n.MonitorPeriod,
+		GracePeriod:        n.MonitorGracePeriod,
+		StartupGracePeriod: n.StartupGracePeriod,
+		Eviction:           nodelifecycle.EvictionRates{Normal: n.EvictionRate, Reduced: n.SecondaryEvictionRate, LargeZone: n.LargeClusterThreshold, Threshold: n.UnhealthyThreshold},
+	})
 }
 
 func maskSize(nodes NodesConfig, cidr netip.Prefix) int {

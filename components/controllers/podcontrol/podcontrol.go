@@ -3,6 +3,7 @@ package podcontrol
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,10 +85,26 @@ func (c *Control) Delete(ctx context.Context, pod *corev1.Pod, owner Owner) erro
 	return nil
 }
 
-// Patch applies a strategic merge patch to a pod.
-func (c *Control) Patch(ctx context.Context, pod *corev1.Pod, patch []byte) error {
-	_, err := c.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+// Patch applies a strategic merge patch to a pod, or to one of its subresources.
+func (c *Control) Patch(ctx context.Context, pod *corev1.Pod, patch []byte, subresources ...string) error {
+	_, err := c.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, subresources...)
 	return err
+}
+
+// Disrupt marks a pod that is about to be deleted for a reason other than its owner's wish, so that a Job's failure
+// policy can tell; fail also ends it. https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+func (c *Control) Disrupt(ctx context.Context, pod *corev1.Pod, condition corev1.PodCondition, fail bool) error {
+	condition.Type, condition.Status = corev1.DisruptionTarget, corev1.ConditionTrue
+	condition.ObservedGeneration = pod.Generation
+	status := map[string]any{"conditions": []corev1.PodCondition{condition}}
+	if fail && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+		status["phase"] = corev1.PodFailed
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
+	if err != nil {
+		return err
+	}
+	return c.Patch(ctx, pod, patch, "status")
 }
 
 // SlowStart calls do count times, in batches that start with one call and double as long as all succeed, so that a

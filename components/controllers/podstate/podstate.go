@@ -11,7 +11,40 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 )
+
+// byNode is the index of pods by the node they are bound to.
+const byNode = "byNode"
+
+// IndexByNode lets OnNode look up an informer's pods. It must be called before the informer starts and may be called by
+// several controllers.
+func IndexByNode(informer cache.SharedIndexInformer) error {
+	if _, there := informer.GetIndexer().GetIndexers()[byNode]; there {
+		return nil
+	}
+	return informer.AddIndexers(cache.Indexers{byNode: func(obj any) ([]string, error) {
+		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+			return []string{pod.Spec.NodeName}, nil
+		}
+		return nil, nil
+	}})
+}
+
+// OnNode returns the pods bound to the node.
+func OnNode(indexer cache.Indexer, node string) ([]*corev1.Pod, error) {
+	objects, err := indexer.ByIndex(byNode, node)
+	if err != nil {
+		return nil, err
+	}
+	pods := make([]*corev1.Pod, 0, len(objects))
+	for _, obj := range objects {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
 
 // Ended tells whether all containers of the pod have ended for good.
 func Ended(pod *corev1.Pod) bool {

@@ -217,8 +217,10 @@ func (l *Loop) claim(ctx context.Context, set *appsv1.ReplicaSet, selector label
 	}
 	claim := ownership.Claim[*corev1.Pod]{
 		Owner: set, Kind: l.source.Kind(), Selector: selector,
-		Live:  func(ctx context.Context) (metav1.Object, error) { return l.source.Live(ctx, keyOf(set)) },
-		Patch: l.control.Patch,
+		Live: func(ctx context.Context) (metav1.Object, error) { return l.source.Live(ctx, keyOf(set)) },
+		Patch: func(ctx context.Context, pod *corev1.Pod, patch []byte) error {
+			return l.control.Patch(ctx, pod, patch)
+		},
 	}
 	active, err = claim.Resolve(ctx, alive)
 	return active, terminating, err
