@@ -47,7 +47,9 @@ func (t *transition) turned(conditions ...batchv1.JobConditionType) bool {
 	return false
 }
 
-func finished(job *batchv1.Job) bool { return has(job, batchv1.JobComplete) || has(job, batchv1.JobFailed) }
+func finished(job *batchv1.Job) bool {
+	return has(job, batchv1.JobComplete) || has(job, batchv1.JobFailed)
+}
 
 func (t *transition) condition(detail string) {
 	t.Invalid(t.path.Child("conditions"), field.OmitValueType{}, detail)
