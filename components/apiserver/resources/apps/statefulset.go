@@ -117,6 +117,12 @@ func validateStatefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path
 		found.Add(validateRetention(retention.WhenDeleted, at.Child("whenDeleted"))...)
 		found.Add(validateRetention(retention.WhenScaled, at.Child("whenScaled"))...)
 	}
+	if old == nil {
+		for i := range spec.VolumeClaimTemplates {
+			at := path.Child("volumeClaimTemplates").Index(i).Child("spec")
+			found.Add(volume.ValidateClaimSpec(&spec.VolumeClaimTemplates[i].Spec, at, volume.ClaimOptions{})...)
+		}
+	}
 	found.Add(notNegative(path, optional("replicas", spec.Replicas), count{"minReadySeconds", int64(spec.MinReadySeconds)})...)
 	if spec.Ordinals != nil {
 		found.NotNegative(path.Child("ordinals.start"), int64(spec.Ordinals.Start))
