@@ -1,10 +1,59 @@
 // Package resources lists every resource that the API server serves.
 package resources
 
-import "github.com/plumbline/plumbline/components/apiserver/resource"
+import (
+	"github.com/plumbline/plumbline/components/apiserver/resource"
+	"github.com/plumbline/plumbline/components/apiserver/resources/apps"
+	"github.com/plumbline/plumbline/components/apiserver/resources/autoscaling"
+	"github.com/plumbline/plumbline/components/apiserver/resources/batch"
+	"github.com/plumbline/plumbline/components/apiserver/resources/certificates"
+	"github.com/plumbline/plumbline/components/apiserver/resources/coordination"
+	"github.com/plumbline/plumbline/components/apiserver/resources/discovery"
+	"github.com/plumbline/plumbline/components/apiserver/resources/flowcontrol"
+	"github.com/plumbline/plumbline/components/apiserver/resources/networking"
+	"github.com/plumbline/plumbline/components/apiserver/resources/node"
+	"github.com/plumbline/plumbline/components/apiserver/resources/policy"
+	"github.com/plumbline/plumbline/components/apiserver/resources/rbac"
+	"github.com/plumbline/plumbline/components/apiserver/resources/scheduling"
+	"github.com/plumbline/plumbline/components/apiserver/resources/storage"
+)
 
 // All lists the resources in the order in which their groups are preferred. Adding
 // a resource is one file and one line here.
 func All() []resource.Entry {
-	return withProvisional([]resource.Entry{})
+	return withProvisional([]resource.Entry{
+		rbac.Roles(),
+		rbac.RoleBindings(),
+		rbac.ClusterRoles(),
+		rbac.ClusterRoleBindings(),
+		apps.Deployments(),
+		apps.ReplicaSets(),
+		apps.StatefulSets(),
+		apps.DaemonSets(),
+		apps.ControllerRevisions(),
+		batch.Jobs(),
+		batch.CronJobs(),
+		policy.PodDisruptionBudgets(),
+		autoscaling.HorizontalPodAutoscalers(),
+		certificates.CertificateSigningRequests(),
+		certificates.ClusterTrustBundles(),
+		certificates.PodCertificateRequests(),
+		coordination.Leases(),
+		discovery.EndpointSlices(),
+		networking.NetworkPolicies(),
+		networking.Ingresses(),
+		networking.IngressClasses(),
+		networking.IPAddresses(),
+		networking.ServiceCIDRs(),
+		node.RuntimeClasses(),
+		scheduling.PriorityClasses(),
+		storage.StorageClasses(),
+		storage.VolumeAttributesClasses(),
+		storage.VolumeAttachments(),
+		storage.CSIDrivers(),
+		storage.CSINodes(),
+		storage.CSIStorageCapacities(),
+		flowcontrol.FlowSchemas(),
+		flowcontrol.PriorityLevelConfigurations(),
+	})
 }
