@@ -66,7 +66,8 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 	}
 	s.published.Install(core.Handler.GoRestfulContainer, core.Handler.NonGoRestfulMux)
 	core.AddPostStartHookOrDie("storage-readiness", core.StorageReadinessHook.Hook)
-	return core, s.addBootstrap(core)
+	core.AddPostStartHookOrDie("rbac/bootstrap-roles", s.waitForBootstrap)
+	return core, nil
 }
 
 func (s *server) remember(id resource.Identity, endpoints map[string]rest.Storage) {

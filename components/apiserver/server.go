@@ -10,9 +10,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -26,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 	"github.com/plumbline/plumbline/components/apiserver/openapi"
 	"github.com/plumbline/plumbline/components/apiserver/resource"
 	"github.com/plumbline/plumbline/components/apiserver/resources"
@@ -44,6 +43,10 @@ type server struct {
 	dynamic   dynamic.Interface
 	informers informers.SharedInformerFactory
 	stores    map[schema.GroupResource]*genericregistry.Store
+	// direct reads and writes the stores.
+	direct inprocess.Stores
+	// rolesReady is closed when the roles every cluster starts with are stored and known.
+	rolesReady chan struct{}
 	// proxied reaches services, pods and webhooks.
 	proxied *http.Transport
 }
@@ -59,6 +62,9 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
+	// What follows the stores directly need not wait for the listener.
+	s.informers.Start(ctx.Done())
+	s.startBootstrap(ctx)
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return err
@@ -67,7 +73,8 @@ func Run(ctx context.Context, config *Config) error {
 }
 
 func newServer(config *Config) (*server, error) {
-	s := &server{config: config, entries: resources.All(), stores: map[schema.GroupResource]*genericregistry.Store{}}
+	s := &server{config: config, entries: resources.All(), stores: map[schema.GroupResource]*genericregistry.Store{}, rolesReady: make(chan struct{})}
+	s.direct = s.storeOf
 	var err error
 	if s.scheme, err = resource.NewScheme(s.entries); err != nil {
 		return nil, err
@@ -112,7 +119,7 @@ func (s *server) newGeneric() error {
 		return err
 	}
 	var err error
-	if g.Authorization.Authorizer, g.RuleResolver, err = newAuthorizer(s.config.AuthorizationModes); err != nil {
+	if g.Authorization.Authorizer, g.RuleResolver, err = s.newAuthorizer(); err != nil {
 		return err
 	}
 	if err := s.config.Audit.ApplyTo(g); err != nil {
@@ -134,16 +141,8 @@ func (s *server) newLoopback() error {
 	if s.dynamic, err = dynamic.NewForConfig(loopback); err != nil {
 		return err
 	}
-	s.informers = informers.NewSharedInformerFactoryWithOptions(s.client, 10*time.Minute, informers.WithTransform(withoutManagedFields))
+	s.informers = s.newInformers()
 	return nil
-}
-
-// withoutManagedFields halves what an informer keeps.
-func withoutManagedFields(obj any) (any, error) {
-	if accessor, err := meta.Accessor(obj); err == nil && accessor.GetManagedFields() != nil {
-		accessor.SetManagedFields(nil)
-	}
-	return obj, nil
 }
 
 // storeOf finds a resource's finished store.
