@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,6 +51,9 @@ type Config struct {
 	Limits Limits
 	// Hosts and Resolver are the contents of /etc/hosts and /etc/resolv.conf.
 	Hosts, Resolver string
+	// Files are further files of the machine, by their path in it: below /etc, /opt
+	// or one of the private directories.
+	Files map[string]string
 	// Binds are further directories of the host to show in the machine.
 	Binds []Bind
 	// Sysctls are kernel parameters of the machine's network and IPC namespaces.
@@ -326,10 +330,11 @@ func prepareDirectory(ctx context.Context, config *Config) (disk string, err err
 	make(optLayer, "cni")
 	make(etcLayer + ".work")
 	make(optLayer + ".work")
-	files := map[string]string{"hostname": config.Name + "\n", "hosts": config.Hosts, "resolv.conf": config.Resolver}
-	for name, content := range files {
+	files := map[string]string{"/etc/hostname": config.Name + "\n", "/etc/hosts": config.Hosts, "/etc/resolv.conf": config.Resolver}
+	maps.Copy(files, config.Files)
+	for path, content := range files {
 		if err == nil {
-			err = os.WriteFile(filepath.Join(config.Directory, etcLayer, name), []byte(content), 0o644)
+			err = writeFile(config.Directory, path, content)
 		}
 	}
 	if err == nil {
@@ -340,4 +345,21 @@ func prepareDirectory(ctx context.Context, config *Config) (disk string, err err
 		err = makeImage(ctx, disk, config.Limits.Disk)
 	}
 	return disk, err
+}
+
+// writeFile writes a machine's file where the machine will find it.
+func writeFile(directory, path, content string) error {
+	places := append(privateDirectories(), place{etcLayer, "/etc"}, place{optLayer, "/opt"})
+	for _, place := range places {
+		rest, ok := strings.CutPrefix(path, place.path+"/")
+		if !ok {
+			continue
+		}
+		target := filepath.Join(directory, place.state, rest)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(target, []byte(content), 0o644)
+	}
+	return fmt.Errorf("file %s is outside the machine's own directories", path)
 }

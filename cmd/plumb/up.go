@@ -1,0 +1,155 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/supervisor"
+	"github.com/plumbline/plumbline/framework/wire"
+)
+
+type upFlags struct {
+	name       string
+	nodes      int
+	config     string
+	components []string
+	retain     bool
+	wait       bool
+	output     outputFlag
+}
+
+func upCommand() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Boot a cluster",
+		Example: `  plumb up --nodes 2
+  plumb up --name swapped --component kube-scheduler=./my-scheduler
+  plumb up --config cluster.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			description, err := f.description(cmd)
+			if err != nil {
+				return err
+			}
+			return up(cmd, f, description)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "name", "", "name of the cluster (default \"default\")")
+	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
+	flags.StringVar(&f.config, "config", "", "file with a description of the cluster, "+v1alpha1.APIVersion+" "+v1alpha1.Kind)
+	flags.StringArrayVar(&f.components, "component", nil, "NAME=PATH: run the executable at PATH in the place of a component; may be given several times")
+	flags.BoolVar(&f.retain, "retain", false, "keep a cluster that does not boot, for inspection")
+	flags.BoolVar(&f.wait, "wait", false, "wait until DNS answers, too")
+	f.output.add(flags)
+	return cmd
+}
+
+// description puts the file and the flags together.
+func (f *upFlags) description(cmd *cobra.Command) (*v1alpha1.Cluster, error) {
+	if f.nodes < 0 {
+		return nil, fmt.Errorf("--nodes: %d is negative", f.nodes)
+	}
+	description := v1alpha1.New("", f.nodes)
+	if f.config != "" {
+		data, err := os.ReadFile(f.config)
+		if err != nil {
+			return nil, fmt.Errorf("--config: %w", err)
+		}
+		if description, err = v1alpha1.Read(data); err != nil {
+			return nil, fmt.Errorf("--config %s: %w", f.config, err)
+		}
+		if cmd.Flags().Changed("nodes") {
+			return nil, errors.New("--nodes and --config exclude each other: the file lists the nodes")
+		}
+	}
+	if f.name != "" {
+		description.Metadata.Name = f.name
+	}
+	for _, swap := range f.components {
+		name, path, ok := strings.Cut(swap, "=")
+		if !ok || path == "" {
+			return nil, fmt.Errorf("--component: %q is not NAME=PATH", swap)
+		}
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("--component %s: %w", name, err)
+		}
+		if description.Spec.Components == nil {
+			description.Spec.Components = map[string]v1alpha1.Component{}
+		}
+		component := description.Spec.Components[name]
+		component.Program = absolute
+		description.Spec.Components[name] = component
+	}
+	description.Default()
+	return description, description.Validate()
+}
+
+func up(cmd *cobra.Command, f upFlags, description *v1alpha1.Cluster) error {
+	begun := time.Now()
+	screen := newScreen(cmd, f.output)
+	argv := []string{"plumb", "supervise", "--name", description.Metadata.Name}
+	order := supervisor.Order{Cluster: description, Retain: f.retain}
+	err := supervisor.Spawn(cmd.Context(), argv, order, func(p supervisor.Progress) {
+		if p.Step != "" {
+			screen.step(p.Step)
+		}
+		if p.Phase != nil {
+			screen.phase(time.Since(begun), p.Phase.Text)
+		}
+	})
+	screen.clear()
+	if err != nil {
+		if f.retain {
+			fmt.Fprintf(cmd.ErrOrStderr(), "the cluster is kept: plumb status, plumb logs and plumb exec --name %s look into it, plumb down ends it\n", description.Metadata.Name)
+		}
+		return err
+	}
+	client, err := supervisor.Connect(description.Metadata.Name)
+	if err != nil {
+		return err
+	}
+	if f.wait {
+		if err := waitForDNS(cmd.Context(), client); err != nil {
+			return err
+		}
+		screen.phase(time.Since(begun), "DNS answering")
+	}
+	status, err := client.Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if f.output.json() {
+		return printJSON(cmd.OutOrStdout(), status)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up: plumb kubectl get nodes, or export KUBECONFIG=%s\n", status.Name, status.Kubeconfig)
+	return nil
+}
+
+// superviseCommand is what up starts in the background.
+func superviseCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:    "supervise",
+		Short:  "Own a cluster; started by up",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			starter, err := wire.FromFile(os.NewFile(supervisor.StarterFD, "starter"))
+			if err != nil {
+				return fmt.Errorf("supervise is started by plumb up: %w", err)
+			}
+			return supervisor.Run(cmd.Context(), starter)
+		},
+	}
+	cmd.Flags().String("name", "", "name of the cluster, for whoever reads the list of processes")
+	return cmd
+}

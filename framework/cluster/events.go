@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/plumbline/plumbline/framework/launch"
+)
+
+// maxEnds is how often a component may end before the boot is given up: it will
+// not come up, and its own last words say why.
+const maxEnds = 5
+
+// bootTimeout bounds the boot. The factor is that of package expect, so that one
+// setting serves a slow machine.
+func bootTimeout() time.Duration {
+	const usual = time.Minute
+	factor, err := strconv.ParseFloat(os.Getenv("PLUMB_TIMEOUT_SCALE"), 64)
+	if err != nil || factor <= 0 {
+		return usual
+	}
+	return time.Duration(float64(usual) * factor)
+}
+
+// observe keeps what happens to components.
+func (c *Cluster) observe(event launch.Event) {
+	c.mu.Lock()
+	c.events = append(c.events, event)
+	ends, ready := 0, false
+	for _, phase := range c.phases {
+		ready = ready || phase.Name == "nodes"
+	}
+	for _, e := range c.events {
+		if e.Change == launch.Ended && e.Machine == event.Machine && e.Component == event.Component {
+			ends++
+		}
+	}
+	down := c.down
+	c.mu.Unlock()
+	if c.options.events != nil {
+		c.options.events(event)
+	}
+	if event.Change == launch.Ended && ends >= maxEnds && !ready && !down {
+		err := fmt.Errorf("%s on %s has ended %d times, at last: %s%s", event.Component, event.Machine, ends, event.Detail, c.lastWords(event))
+		select {
+		case c.failed <- err:
+		default:
+		}
+	}
+}
+
+// Events are what has happened to the components, in order.
+func (c *Cluster) Events() []launch.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.events)
+}
+
+// lastWords is the end of a component's log.
+func (c *Cluster) lastWords(event launch.Event) string {
+	running := c.Component(event.Machine, event.Component)
+	if running == nil {
+		return ""
+	}
+	const lines = 10
+	data, err := os.ReadFile(running.LogPath())
+	if err != nil || len(data) == 0 {
+		return ""
+	}
+	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return "\nits log ends with:\n  " + strings.Join(all[max(0, len(all)-lines):], "\n  ")
+}
+
+// troubles lists what ended without being asked to, for a boot that takes too long.
+func (c *Cluster) troubles() string {
+	var lines []string
+	for _, event := range c.Events() {
+		if event.Change == launch.Ended {
+			lines = append(lines, event.String())
+		}
+	}
+	if len(lines) == 0 {
+		return "all components are running; their logs are in " + c.state.dir
+	}
+	return "components that ended meanwhile:\n  " + strings.Join(lines, "\n  ")
+}

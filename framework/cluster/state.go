@@ -1,0 +1,158 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/plumbline/plumbline/framework/machine/cgroup"
+)
+
+// StateVariable names the environment variable that moves the directory in which
+// clusters keep their state.
+const StateVariable = "PLUMB_STATE"
+
+// StateRoot is the directory in which clusters keep their state, one directory each.
+func StateRoot() string {
+	if root := os.Getenv(StateVariable); root != "" {
+		return root
+	}
+	return "/var/lib/plumb"
+}
+
+// StateDirectory is where the cluster of a name keeps its state.
+func StateDirectory(name string) string { return filepath.Join(StateRoot(), name) }
+
+// ErrExists says that a cluster of that name is running.
+var ErrExists = errors.New("exists already")
+
+// state is a cluster's directory, held by a lock that the kernel releases when the
+// owner dies.
+type state struct {
+	name string
+	dir  string
+	lock *os.File
+}
+
+const lockFile = "lock"
+
+// claim takes a cluster's directory and empties it.
+func claim(name string) (*state, error) {
+	s := &state{name: name, dir: StateDirectory(name)}
+	for s.lock == nil {
+		if err := os.MkdirAll(s.dir, 0o755); err != nil {
+			return nil, fmt.Errorf("state directory: %w", err)
+		}
+		lock, err := lockAt(s.dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the last owner removed it meanwhile
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("cluster %q %w: take another name, or end it with plumb down --name %s", name, ErrExists, name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("state directory: %w", err)
+		}
+		s.lock = lock
+	}
+	if err := s.empty(); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	return s, nil
+}
+
+// lockAt locks a directory that is there to stay: one that was removed between the
+// opening and the locking is fs.ErrNotExist.
+func lockAt(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	info, err := lock.Stat()
+	if err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// empty removes what a dead owner left: its control groups and its files.
+func (s *state) empty() error {
+	if err := cgroup.Remove(s.cgroup()); err != nil {
+		return fmt.Errorf("remove leftover control groups: %w", err)
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() != lockFile {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, entry.Name())))
+		}
+	}
+	return err
+}
+
+// cgroup is the cluster's path in the control group hierarchies. Clusters of the
+// same name under another state root have another one.
+func (s *state) cgroup() string {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(s.dir))
+	return fmt.Sprintf("%s/%s-%08x", cgroupRoot, s.name, sum.Sum32())
+}
+
+const cgroupRoot = "plumb"
+
+// release gives the directory up and removes it.
+func (s *state) release() error {
+	err := s.empty()
+	if err == nil {
+		err = os.RemoveAll(s.dir)
+	}
+	// The last cluster takes the common parents with it.
+	_ = os.Remove(StateRoot())
+	if hierarchies, mounted := cgroup.Mounted(); mounted == nil {
+		for _, h := range hierarchies {
+			_ = os.Remove(filepath.Join(h.Mount, cgroupRoot))
+		}
+	}
+	return errors.Join(err, s.lock.Close())
+}
+
+// Sweep removes what clusters left behind whose owner was killed, and returns
+// their names.
+func Sweep() ([]string, error) {
+	entries, err := os.ReadDir(StateRoot())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var swept []string
+	for _, entry := range entries {
+		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		s := &state{name: entry.Name(), dir: StateDirectory(entry.Name())}
+		lock, lockErr := lockAt(s.dir)
+		if lockErr != nil {
+			continue // it is alive, or gone
+		}
+		s.lock = lock
+		err = errors.Join(err, s.release())
+		swept = append(swept, s.name)
+	}
+	return swept, err
+}

@@ -1,0 +1,203 @@
+package v1alpha1
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Read reads a description, fills in defaults and validates it. Unknown and
+// duplicate fields are errors.
+func Read(data []byte) (*Cluster, error) {
+	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, fmt.Errorf("cluster description: %w", err)
+	}
+	c := &Cluster{}
+	strict, err := kjson.UnmarshalStrict(asJSON, c)
+	if err != nil {
+		return nil, fmt.Errorf("cluster description: %w", err)
+	}
+	if len(strict) > 0 {
+		return nil, fmt.Errorf("cluster description: %w", errors.Join(strict...))
+	}
+	c.Default()
+	return c, c.Validate()
+}
+
+// Default fills in what is left out.
+func (c *Cluster) Default() {
+	setDefault(&c.Metadata.Name, "default")
+	setDefault(&c.Spec.ControlPlane.Name, ControlPlaneName)
+	setDefault(&c.Spec.Network.FabricCIDR, "10.77.0.0/16")
+	setDefault(&c.Spec.Network.PodCIDR, "10.88.0.0/16")
+	setDefault(&c.Spec.Network.ServiceCIDR, "10.96.0.0/16")
+	setDefault(&c.Spec.Network.Domain, "cluster.local")
+	for i := range c.Spec.Nodes {
+		setDefault(&c.Spec.Nodes[i].Name, fmt.Sprintf("node-%d", i+1))
+	}
+	if c.Spec.Addons.DNS == nil {
+		on := true
+		c.Spec.Addons.DNS = &on
+	}
+}
+
+func setDefault(value *string, usual string) {
+	if *value == "" {
+		*value = usual
+	}
+}
+
+// ComponentNames are the components that a description can change.
+func ComponentNames() []string {
+	return []string{"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet", "plumb-network"}
+}
+
+// maxFabricBits is the longest prefix of a fabric: control plane and nodes have a /24 each of it.
+const maxFabricBits = 22
+
+// Validate says, field by field, what is wrong.
+func (c *Cluster) Validate() error {
+	var errs field.ErrorList
+	if c.APIVersion != APIVersion {
+		errs = append(errs, field.NotSupported(field.NewPath("apiVersion"), c.APIVersion, []string{APIVersion}))
+	}
+	if c.Kind != Kind {
+		errs = append(errs, field.NotSupported(field.NewPath("kind"), c.Kind, []string{Kind}))
+	}
+	errs = append(errs, validateLabel(c.Metadata.Name, field.NewPath("metadata", "name"))...)
+	spec := field.NewPath("spec")
+	if c.Spec.ControlPlane.Name != ControlPlaneName {
+		errs = append(errs, field.NotSupported(spec.Child("controlPlane", "name"), c.Spec.ControlPlane.Name, []string{ControlPlaneName}))
+	}
+	errs = append(errs, validateResources(c.Spec.ControlPlane.Resources, spec.Child("controlPlane", "resources"))...)
+	seen := map[string]bool{ControlPlaneName: true}
+	for i, node := range c.Spec.Nodes {
+		path := spec.Child("nodes").Index(i)
+		if seen[node.Name] {
+			errs = append(errs, field.Duplicate(path.Child("name"), node.Name))
+		}
+		seen[node.Name] = true
+		errs = append(errs, validateNode(node, path)...)
+	}
+	errs = append(errs, validateNetwork(c.Spec.Network, spec.Child("network"))...)
+	for name, component := range c.Spec.Components {
+		errs = append(errs, validateComponent(name, component, spec.Child("components").Key(name))...)
+	}
+	return errs.ToAggregate()
+}
+
+func validateLabel(name string, path *field.Path) (errs field.ErrorList) {
+	for _, problem := range validation.IsDNS1123Label(name) {
+		errs = append(errs, field.Invalid(path, name, problem))
+	}
+	return errs
+}
+
+func validateNode(node Machine, path *field.Path) field.ErrorList {
+	errs := validateLabel(node.Name, path.Child("name"))
+	errs = append(errs, validateResources(node.Resources, path.Child("resources"))...)
+	for key, value := range node.Labels {
+		for _, problem := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(path.Child("labels"), key, problem))
+		}
+		for _, problem := range validation.IsValidLabelValue(value) {
+			errs = append(errs, field.Invalid(path.Child("labels").Key(key), value, problem))
+		}
+	}
+	effects := []string{"NoSchedule", "PreferNoSchedule", "NoExecute"}
+	for i, taint := range node.Taints {
+		for _, problem := range validation.IsQualifiedName(taint.Key) {
+			errs = append(errs, field.Invalid(path.Child("taints").Index(i).Child("key"), taint.Key, problem))
+		}
+		if !slices.Contains(effects, taint.Effect) {
+			errs = append(errs, field.NotSupported(path.Child("taints").Index(i).Child("effect"), taint.Effect, effects))
+		}
+	}
+	return errs
+}
+
+func validateResources(r Resources, path *field.Path) (errs field.ErrorList) {
+	least := []struct {
+		name     string
+		quantity *resource.Quantity
+		minimum  string
+		because  string
+	}{
+		{"cpu", r.CPU, "10m", "the kernel's smallest share"},
+		{"memory", r.Memory, "64Mi", "what a machine's own programs need"},
+		{"disk", r.Disk, "32Mi", "what the runtime's databases need"},
+		{"pids", r.PIDs, "64", "what a machine's own programs need"},
+	}
+	for _, l := range least {
+		if l.quantity == nil {
+			continue
+		}
+		if l.quantity.Sign() <= 0 {
+			errs = append(errs, field.Invalid(path.Child(l.name), l.quantity.String(), "must be greater than zero; leave it out for no limit"))
+		} else if l.quantity.Cmp(resource.MustParse(l.minimum)) < 0 {
+			errs = append(errs, field.Invalid(path.Child(l.name), l.quantity.String(), fmt.Sprintf("must be at least %s, %s", l.minimum, l.because)))
+		}
+	}
+	return errs
+}
+
+func validateNetwork(n Network, path *field.Path) (errs field.ErrorList) {
+	ranges := []struct{ name, cidr string }{{"fabricCIDR", n.FabricCIDR}, {"podCIDR", n.PodCIDR}, {"serviceCIDR", n.ServiceCIDR}}
+	most := map[string]int{"fabricCIDR": maxFabricBits, "podCIDR": 24, "serviceCIDR": 24}
+	parsed := map[string]netip.Prefix{}
+	for _, r := range ranges {
+		prefix, err := netip.ParsePrefix(r.cidr)
+		switch {
+		case err != nil || !prefix.Addr().Is4():
+			errs = append(errs, field.Invalid(path.Child(r.name), r.cidr, "must be an IPv4 range in CIDR notation, such as 10.77.0.0/16"))
+			continue
+		case prefix != prefix.Masked():
+			errs = append(errs, field.Invalid(path.Child(r.name), r.cidr, fmt.Sprintf("must have no address bits beyond the prefix: %s", prefix.Masked())))
+			continue
+		case prefix.Bits() > most[r.name]:
+			errs = append(errs, field.Invalid(path.Child(r.name), r.cidr, fmt.Sprintf("must be /%d or larger", most[r.name])))
+			continue
+		}
+		for other, o := range parsed {
+			if o.Overlaps(prefix) {
+				errs = append(errs, field.Invalid(path.Child(r.name), r.cidr, "must not overlap "+other))
+			}
+		}
+		parsed[r.name] = prefix
+	}
+	for _, problem := range validation.IsDNS1123Subdomain(n.Domain) {
+		errs = append(errs, field.Invalid(path.Child("domain"), n.Domain, problem))
+	}
+	return errs
+}
+
+func validateComponent(name string, c Component, path *field.Path) (errs field.ErrorList) {
+	if !slices.Contains(ComponentNames(), name) {
+		return field.ErrorList{field.NotSupported(path, name, ComponentNames())}
+	}
+	if c.Program != "" {
+		info, err := os.Stat(c.Program)
+		switch {
+		case err != nil:
+			errs = append(errs, field.Invalid(path.Child("program"), c.Program, err.Error()))
+		case info.IsDir() || info.Mode()&0o111 == 0:
+			errs = append(errs, field.Invalid(path.Child("program"), c.Program, "must be an executable file"))
+		}
+	}
+	for i, variable := range c.Env {
+		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
+			errs = append(errs, field.Invalid(path.Child("env").Index(i), variable, "must be NAME=VALUE"))
+		}
+	}
+	return errs
+}
