@@ -59,9 +59,18 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 		Loopback:      s.client,
 		Authenticator: config.Authentication.Authenticator,
 		Authorizer:    config.Authorization.Authorizer,
+		Rules:         config.RuleResolver,
+		Audiences:     config.Authentication.APIAudiences,
 	}
 	in := &installer{server: core, config: &config, scheme: s.scheme, codecs: s.codecs, structure: openapi.NewTypeConverter(s.published), remember: s.remember}
-	if err := in.install(s.entries, env); err != nil {
+	more, err := s.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	if err := in.install(s.entries, env, more); err != nil {
+		return nil, err
+	}
+	if err := s.publishIssuer(core, &config); err != nil {
 		return nil, err
 	}
 	s.published.Install(core.Handler.GoRestfulContainer, core.Handler.NonGoRestfulMux)

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -33,8 +34,9 @@ type installer struct {
 	remember func(resource.Identity, map[string]rest.Storage)
 }
 
-// install makes every entry's storage and routes.
-func (i *installer) install(entries []resource.Entry, env *resource.Env) error {
+// install makes every entry's storage and routes. More are endpoints below resources that need
+// other parts of the server than a declaration can reach.
+func (i *installer) install(entries []resource.Entry, env *resource.Env, more map[schema.GroupVersion]map[string]rest.Storage) error {
 	storages := map[schema.GroupVersion]map[string]rest.Storage{}
 	for _, entry := range entries {
 		endpoints, err := entry.Storage(env)
@@ -58,6 +60,9 @@ func (i *installer) install(entries []resource.Entry, env *resource.Env) error {
 				endpoint.Destroy()
 			}
 		})
+	}
+	for gv, endpoints := range more {
+		maps.Copy(storages[gv], endpoints)
 	}
 	done := map[string]bool{}
 	for _, gv := range resource.ServedVersions(entries) {

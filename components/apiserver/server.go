@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/plumbline/plumbline/components/apiserver/authentication/accounttoken"
 	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 	"github.com/plumbline/plumbline/components/apiserver/openapi"
 	"github.com/plumbline/plumbline/components/apiserver/resource"
@@ -46,7 +47,8 @@ type server struct {
 	// direct reads and writes the stores.
 	direct inprocess.Stores
 	// rolesReady is closed when the roles every cluster starts with are stored and known.
-	rolesReady chan struct{}
+	rolesReady  chan struct{}
+	accountKeys []accounttoken.Key
 	// proxied reaches services, pods and webhooks.
 	proxied *http.Transport
 }
@@ -115,7 +117,7 @@ func (s *server) newGeneric() error {
 	}
 	s.layout.transformers = g.ResourceTransformers
 	g.RESTOptionsGetter = s.layout
-	if err := s.config.Authentication.applyAuthentication(g); err != nil {
+	if err := s.applyAuthentication(); err != nil {
 		return err
 	}
 	var err error

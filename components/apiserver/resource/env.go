@@ -25,4 +25,8 @@ type Env struct {
 	// Authenticator and Authorizer answer TokenReview and SubjectAccessReview.
 	Authenticator authenticator.Request
 	Authorizer    authorizer.Authorizer
+	// Rules lists what somebody may do.
+	Rules authorizer.RuleResolver
+	// Audiences are those that tokens for this server name.
+	Audiences authenticator.Audiences
 }

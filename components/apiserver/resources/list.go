@@ -4,6 +4,8 @@ package resources
 import (
 	"github.com/plumbline/plumbline/components/apiserver/resource"
 	"github.com/plumbline/plumbline/components/apiserver/resources/apps"
+	"github.com/plumbline/plumbline/components/apiserver/resources/authentication"
+	"github.com/plumbline/plumbline/components/apiserver/resources/authorization"
 	"github.com/plumbline/plumbline/components/apiserver/resources/autoscaling"
 	"github.com/plumbline/plumbline/components/apiserver/resources/batch"
 	"github.com/plumbline/plumbline/components/apiserver/resources/certificates"
@@ -34,6 +36,12 @@ func All() []resource.Entry {
 		batch.Jobs(),
 		batch.CronJobs(),
 		policy.PodDisruptionBudgets(),
+		authentication.SelfSubjectReviews(),
+		authentication.TokenReviews(),
+		authorization.LocalSubjectAccessReviews(),
+		authorization.SelfSubjectAccessReviews(),
+		authorization.SelfSubjectRulesReviews(),
+		authorization.SubjectAccessReviews(),
 		autoscaling.HorizontalPodAutoscalers(),
 		certificates.CertificateSigningRequests(),
 		certificates.ClusterTrustBundles(),
