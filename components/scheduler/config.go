@@ -1,0 +1,157 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/plumbline/plumbline/components/scheduler/configuration"
+	schedulerruntime "github.com/plumbline/plumbline/components/scheduler/runtime"
+)
+
+// Config is a scheduler's configuration: the versioned part, and what upstream's kube-scheduler takes by flags.
+type Config struct {
+	// Component is the KubeSchedulerConfiguration, defaulted.
+	Component *configv1.KubeSchedulerConfiguration
+
+	// Kubeconfig connects to the API server unless Component names one; with neither, it is the pod's service account.
+	Kubeconfig string
+	// AuthenticationKubeconfig and AuthorizationKubeconfig connect to the API server that knows who may read metrics;
+	// empty means Kubeconfig.
+	AuthenticationKubeconfig string
+	AuthorizationKubeconfig  string
+	// AlwaysAllowPaths need no authorisation.
+	AlwaysAllowPaths []string
+
+	BindAddress  net.IP
+	SecurePort   int // 0 turns serving off
+	CertFile     string
+	KeyFile      string
+	ClientCAFile string
+
+	// Plugins are further plugins, compiled in by whoever embeds the scheduler.
+	Plugins schedulerruntime.Registry
+}
+
+// DefaultConfig returns the configuration of a scheduler started without flags.
+func DefaultConfig() (*Config, error) {
+	component, err := configuration.Default()
+	if err != nil {
+		return nil, err
+	}
+	return &Config{
+		Component:        component,
+		BindAddress:      net.IPv4zero,
+		SecurePort:       10259,
+		AlwaysAllowPaths: []string{"/healthz", "/readyz", "/livez"},
+	}, nil
+}
+
+// Validate says what is wrong, all at once.
+func (c *Config) Validate() error {
+	var errs []error
+	if err := configuration.Validate(c.Component); err != nil {
+		errs = append(errs, err)
+	}
+	if c.SecurePort < 0 || c.SecurePort > 65535 {
+		errs = append(errs, fmt.Errorf("--secure-port: invalid value %d: must be between 0 and 65535, 0 for turning off serving", c.SecurePort))
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file: give both or neither"))
+	}
+	for _, file := range [...]struct{ flag, path string }{
+		{"kubeconfig", c.Kubeconfig},
+		{"authentication-kubeconfig", c.AuthenticationKubeconfig},
+		{"authorization-kubeconfig", c.AuthorizationKubeconfig},
+		{"tls-cert-file", c.CertFile},
+		{"tls-private-key-file", c.KeyFile},
+		{"client-ca-file", c.ClientCAFile},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := os.Stat(file.path); err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", file.flag, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// flags are the command line, to be applied to a Config once it is parsed: a configuration file comes first, and
+// flags given explicitly override it.
+type flags struct {
+	config     string
+	elect      configv1.KubeSchedulerConfiguration
+	qps        float32
+	burst      int32
+	content    string
+	leaderElct bool
+}
+
+func (f *flags) register(set *pflag.FlagSet, c *Config) {
+	set.StringVar(&f.config, "config", "", "The path to the configuration file (KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1).")
+	set.StringVar(&c.Kubeconfig, "kubeconfig", "", "Path to the kubeconfig of the API server. Ignored if the configuration file names one.")
+	set.StringVar(&c.AuthenticationKubeconfig, "authentication-kubeconfig", "", "Kubeconfig with rights to create tokenreviews.authentication.k8s.io.")
+	set.StringVar(&c.AuthorizationKubeconfig, "authorization-kubeconfig", "", "Kubeconfig with rights to create subjectaccessreviews.authorization.k8s.io.")
+	set.StringSliceVar(&c.AlwaysAllowPaths, "authorization-always-allow-paths", c.AlwaysAllowPaths, "HTTP paths to skip during authorization.")
+	set.IPVar(&c.BindAddress, "bind-address", c.BindAddress, "The IP address on which to listen for --secure-port.")
+	set.IntVar(&c.SecurePort, "secure-port", c.SecurePort, "The port on which to serve HTTPS with authentication and authorization. If 0, don't serve.")
+	set.StringVar(&c.CertFile, "tls-cert-file", "", "The serving certificate. Without it, a self-signed one is made.")
+	set.StringVar(&c.KeyFile, "tls-private-key-file", "", "The private key matching --tls-cert-file.")
+	set.StringVar(&c.ClientCAFile, "client-ca-file", "", "Authorities whose client certificates are accepted.")
+	set.BoolVar(&f.leaderElct, "leader-elect", true, "Gain leadership before scheduling.")
+	l := &f.elect.LeaderElection
+	set.DurationVar(&l.LeaseDuration.Duration, "leader-elect-lease-duration", c.Component.LeaderElection.LeaseDuration.Duration, "How long others wait after the leader's last renewal.")
+	set.DurationVar(&l.RenewDeadline.Duration, "leader-elect-renew-deadline", c.Component.LeaderElection.RenewDeadline.Duration, "How long the leader tries to renew before giving up.")
+	set.DurationVar(&l.RetryPeriod.Duration, "leader-elect-retry-period", c.Component.LeaderElection.RetryPeriod.Duration, "How long to wait between tries.")
+	set.StringVar(&l.ResourceName, "leader-elect-resource-name", c.Component.LeaderElection.ResourceName, "Name of the Lease.")
+	set.StringVar(&l.ResourceNamespace, "leader-elect-resource-namespace", c.Component.LeaderElection.ResourceNamespace, "Namespace of the Lease.")
+	set.Float32Var(&f.qps, "kube-api-qps", 0, "Requests per second to the API server; without it, as many as it takes.")
+	set.Int32Var(&f.burst, "kube-api-burst", 0, "Burst of requests to the API server, with --kube-api-qps.")
+	set.StringVar(&f.content, "kube-api-content-type", runtime.ContentTypeProtobuf, "Content type of requests to the API server.")
+}
+
+// apply reads the configuration file, if any, and puts the given flags over it.
+func (f *flags) apply(set *pflag.FlagSet, c *Config) error {
+	if f.config != "" {
+		component, err := configuration.Load(f.config)
+		if err != nil {
+			return fmt.Errorf("--config: %w", err)
+		}
+		c.Component = component
+	}
+	given, own, file := set.Changed, &f.elect.LeaderElection, &c.Component.LeaderElection
+	if given("leader-elect") {
+		file.LeaderElect = &f.leaderElct
+	}
+	if given("leader-elect-lease-duration") {
+		file.LeaseDuration = own.LeaseDuration
+	}
+	if given("leader-elect-renew-deadline") {
+		file.RenewDeadline = own.RenewDeadline
+	}
+	if given("leader-elect-retry-period") {
+		file.RetryPeriod = own.RetryPeriod
+	}
+	if given("leader-elect-resource-name") {
+		file.ResourceName = own.ResourceName
+	}
+	if given("leader-elect-resource-namespace") {
+		file.ResourceNamespace = own.ResourceNamespace
+	}
+	if given("kube-api-qps") {
+		c.Component.ClientConnection.QPS = f.qps
+	}
+	if given("kube-api-burst") {
+		c.Component.ClientConnection.Burst = f.burst
+	}
+	if given("kube-api-content-type") {
+		c.Component.ClientConnection.ContentType = f.content
+	}
+	return nil
+}

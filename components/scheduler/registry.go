@@ -1,0 +1,41 @@
+package scheduler
+
+import (
+	"github.com/plumbline/plumbline/components/scheduler/metrics"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultbinder"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultpreemption"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/imagelocality"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/interpodaffinity"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeaffinity"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodedeclaredfeatures"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodename"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeports"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/noderesources"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeunschedulable"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/podtopologyspread"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/prioritysort"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/schedulinggates"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/tainttoleration"
+	"github.com/plumbline/plumbline/components/scheduler/runtime"
+)
+
+// Plugins are the plugins that this scheduler brings along.
+func Plugins(m *metrics.Metrics) runtime.Registry {
+	return runtime.Registry{
+		defaultbinder.Name:         defaultbinder.New,
+		defaultpreemption.Name:     defaultpreemption.New(m),
+		imagelocality.Name:         imagelocality.New,
+		interpodaffinity.Name:      interpodaffinity.New,
+		nodeaffinity.Name:          nodeaffinity.New,
+		nodedeclaredfeatures.Name:  nodedeclaredfeatures.New,
+		nodename.Name:              nodename.New,
+		nodeports.Name:             nodeports.New,
+		noderesources.FitName:      noderesources.NewFit,
+		noderesources.BalancedName: noderesources.NewBalancedAllocation,
+		nodeunschedulable.Name:     nodeunschedulable.New,
+		podtopologyspread.Name:     podtopologyspread.New,
+		prioritysort.Name:          prioritysort.New,
+		schedulinggates.Name:       schedulinggates.New,
+		tainttoleration.Name:       tainttoleration.New,
+	}
+}
