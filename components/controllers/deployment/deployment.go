@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/plumbline/plumbline/components/controllers/controller"
+	"github.com/plumbline/plumbline/components/controllers/expectation"
 	"github.com/plumbline/plumbline/components/controllers/ownership"
 )
 
@@ -30,6 +31,7 @@ type Controller struct {
 	deployments appslisters.DeploymentLister
 	sets        cache.Indexer
 	pods        cache.Indexer
+	written     expectation.Written[controller.Key]
 	queue       *controller.Queue[controller.Key]
 }
 
@@ -125,10 +127,14 @@ func (c *Controller) podEnded(pod *corev1.Pod) {
 func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	cached, err := c.deployments.Deployments(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
+		c.written.Forget(key)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if c.written.Behind(key, cached) {
+		return nil
 	}
 	d := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)

@@ -94,6 +94,7 @@ func (r *rollout) writeDeployment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.c.written.Note(keyOf(r.d), updated)
 	r.d = updated.DeepCopy()
 	return nil
 }

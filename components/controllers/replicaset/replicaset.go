@@ -43,6 +43,7 @@ type Loop struct {
 	pods     cache.Indexer
 	control  podcontrol.Control
 	expected *expectation.Tracker[controller.Key]
+	written  expectation.Written[controller.Key]
 	queue    *controller.Queue[controller.Key]
 }
 
@@ -167,10 +168,14 @@ func (l *Loop) sync(ctx context.Context, key controller.Key) error {
 	set, err := l.source.Get(key)
 	if apierrors.IsNotFound(err) {
 		l.expected.Forget(key)
+		l.written.Forget(key)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if l.written.Behind(key, set) {
+		return nil
 	}
 	caughtUp := l.expected.Satisfied(key)
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
@@ -370,8 +375,10 @@ func (l *Loop) writeStatus(ctx context.Context, set *appsv1.ReplicaSet, status a
 	}
 	updated := set.DeepCopy()
 	updated.Status = status
-	if _, err := l.source.UpdateStatus(ctx, updated); err != nil {
+	result, err := l.source.UpdateStatus(ctx, updated)
+	if err != nil {
 		return fmt.Errorf("update status: %w", err)
 	}
+	l.written.Note(keyOf(set), result)
 	return nil
 }
