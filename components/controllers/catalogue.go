@@ -8,19 +8,26 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/plumbline/plumbline/components/controllers/certificates"
 	"github.com/plumbline/plumbline/components/controllers/controller"
+	"github.com/plumbline/plumbline/components/controllers/daemonset"
 	"github.com/plumbline/plumbline/components/controllers/deployment"
+	"github.com/plumbline/plumbline/components/controllers/disruption"
 	"github.com/plumbline/plumbline/components/controllers/endpointslice"
 	"github.com/plumbline/plumbline/components/controllers/garbagecollector"
+	"github.com/plumbline/plumbline/components/controllers/job"
 	"github.com/plumbline/plumbline/components/controllers/namespace"
 	"github.com/plumbline/plumbline/components/controllers/nodeipam"
 	"github.com/plumbline/plumbline/components/controllers/nodelifecycle"
 	"github.com/plumbline/plumbline/components/controllers/podgc"
 	"github.com/plumbline/plumbline/components/controllers/replicaset"
 	"github.com/plumbline/plumbline/components/controllers/replicationcontroller"
+	"github.com/plumbline/plumbline/components/controllers/resourcequota"
+	"github.com/plumbline/plumbline/components/controllers/roleaggregation"
 	"github.com/plumbline/plumbline/components/controllers/rootca"
 	"github.com/plumbline/plumbline/components/controllers/serviceaccount"
 	"github.com/plumbline/plumbline/components/controllers/tainteviction"
+	"github.com/plumbline/plumbline/components/controllers/ttlafterfinished"
 )
 
 // entry is one controller of the catalogue.
@@ -70,6 +77,31 @@ func catalogue() []entry {
 		}},
 		{"pod-garbage-collector-controller", "podgc", "pod-garbage-collector", "pod-garbage-collector-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return podgc.New(env, config.TerminatedPodGCThreshold)
+		}},
+		{"job-controller", "job", "job-controller", "job-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return job.New(env, config.Workers["job"])
+		}},
+		{"daemonset-controller", "daemonset", "daemon-set-controller", "daemonset-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return daemonset.New(env, config.Workers["daemonset"])
+		}},
+		{"disruption-controller", "disruption", "disruption-controller", "controllermanager", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return disruption.New(env)
+		}},
+		{"resourcequota-controller", "resourcequota", "resourcequota-controller", "resourcequota-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return resourcequota.New(env, config.Workers["resource-quota"], config.ResourceQuotaSyncPeriod)
+		}},
+		{"certificatesigningrequest-approving-controller", "csrapproving", "certificate-controller", "certificate-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return certificates.NewApprover(env)
+		}},
+		{"certificatesigningrequest-signing-controller", "csrsigning", "certificate-controller", "certificate-controller", buildSigner},
+		{"certificatesigningrequest-cleaner-controller", "csrcleaner", "certificate-controller", "certificate-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return certificates.NewCleaner(env)
+		}},
+		{"clusterrole-aggregation-controller", "clusterrole-aggregation", "clusterrole-aggregation-controller", "clusterrole-aggregation-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return roleaggregation.New(env)
+		}},
+		{"ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", "ttl-after-finished-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return ttlafterfinished.New(env, config.Workers["ttl-after-finished"])
 		}},
 	}
 }
@@ -159,6 +191,18 @@ func buildNodeLifecycle(env *controller.Env, config *Config) (controller.Control
 		StartupGracePeriod: n.StartupGracePeriod,
 		Eviction:           nodelifecycle.EvictionRates{Normal: n.EvictionRate, Reduced: n.SecondaryEvictionRate, LargeZone: n.LargeClusterThreshold, Threshold: n.UnhealthyThreshold},
 	})
+}
+
+// buildSigner signs nothing where it has no key pair to sign with.
+func buildSigner(env *controller.Env, config *Config) (controller.Controller, error) {
+	if config.Signing.CertFile == "" {
+		return nil, nil
+	}
+	authority, err := certificates.LoadAuthority(config.Signing.CertFile, config.Signing.KeyFile, config.Signing.Duration, env.Clock)
+	if err != nil {
+		return nil, fmt.Errorf("--cluster-signing-cert-file, --cluster-signing-key-file: %w", err)
+	}
+	return certificates.NewSigner(env, authority)
 }
 
 func maskSize(nodes NodesConfig, cidr netip.Prefix) int {
