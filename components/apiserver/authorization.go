@@ -1,13 +1,20 @@
 package apiserver
 
 import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
 
+	"github.com/plumbline/plumbline/components/apiserver/authorization/node"
+	"github.com/plumbline/plumbline/components/apiserver/authorization/policy"
 	"github.com/plumbline/plumbline/components/apiserver/authorization/rbac"
+	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 )
 
 // Values of --authorization-mode.
@@ -48,8 +55,28 @@ func (s *server) newMode(mode string) (authorizer.Authorizer, error) {
 		return authorizerfactory.NewAlwaysAllowAuthorizer(), nil
 	case ModeAlwaysDeny:
 		return authorizerfactory.NewAlwaysDenyAuthorizer(), nil
+	case ModeNode:
+		rules, err := policy.RulesOf("system:node")
+		return node.New(nodeObjects{s.direct}, rules), err
 	case ModeRBAC:
 		return rbac.New(s.informers.Rbac().V1(), s.rolesReady)
 	}
 	return nil, nil
+}
+
+// nodeObjects reads what the node authorizer looks at from the stores.
+type nodeObjects struct{ inprocess.Stores }
+
+// PodsOn lists by the watch cache's index.
+func (n nodeObjects) PodsOn(ctx context.Context, node string, latest bool) ([]*corev1.Pod, error) {
+	list, err := n.Select(ctx, corev1.Resource("pods"), fields.OneTermEqualSelector("spec.nodeName", node), latest)
+	if err != nil {
+		return nil, err
+	}
+	items := list.(*corev1.PodList).Items
+	pods := make([]*corev1.Pod, len(items))
+	for i := range items {
+		pods[i] = &items[i]
+	}
+	return pods, nil
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -62,6 +63,20 @@ func (s Stores) List(ctx context.Context, gr schema.GroupResource, namespace str
 		return nil, err
 	}
 	return meta.ExtractList(list)
+}
+
+// Select reads the objects of all namespaces that a field selector matches: as the watch cache has
+// them, or with latest set as they are stored.
+func (s Stores) Select(ctx context.Context, gr schema.GroupResource, selector fields.Selector, latest bool) (runtime.Object, error) {
+	store, err := s(gr)
+	if err != nil {
+		return nil, err
+	}
+	options := &metainternal.ListOptions{FieldSelector: selector, ResourceVersion: "0"}
+	if latest {
+		options.ResourceVersion = ""
+	}
+	return store.List(Context(ctx, metav1.NamespaceAll), options)
 }
 
 // Create stores an object. Admission is not asked.

@@ -44,6 +44,20 @@ func (p *Policy) Objects() []metav1.Object {
 // Default is what every cluster starts with.
 func Default() (*Policy, error) { return Parse(text) }
 
+// RulesOf are the rules of one of the default cluster roles.
+func RulesOf(clusterRole string) ([]rbacv1.PolicyRule, error) {
+	policy, err := Default()
+	if err != nil {
+		return nil, err
+	}
+	for _, role := range policy.ClusterRoles {
+		if role.Name == clusterRole {
+			return role.Rules, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no cluster role %q", clusterRole)
+}
+
 // Parse reads the language that policy.txt explains.
 func Parse(text string) (*Policy, error) {
 	p := &parser{policy: &Policy{}}

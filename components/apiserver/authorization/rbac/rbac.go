@@ -73,7 +73,7 @@ func (a *Authorizer) Authorize(ctx context.Context, attributes authorizer.Attrib
 	}
 	var reason string
 	err := a.visit(attributes.GetUser(), attributes.GetNamespace(), func(from source, rules []rbacv1.PolicyRule, _ error) bool {
-		if slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool { return allows(&rule, attributes) }) {
+		if slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool { return Allows(&rule, attributes) }) {
 			reason = fmt.Sprintf("RBAC: allowed by %s", from)
 			return false
 		}
@@ -261,8 +261,8 @@ func keyOf(s rbacv1.Subject, namespace string) string {
 	return ""
 }
 
-// allows says whether one rule covers the request.
-func allows(rule *rbacv1.PolicyRule, a authorizer.Attributes) bool {
+// Allows says whether one rule covers the request.
+func Allows(rule *rbacv1.PolicyRule, a authorizer.Attributes) bool {
 	if !hasOrAll(rule.Verbs, a.GetVerb()) {
 		return false
 	}
