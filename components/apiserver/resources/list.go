@@ -10,6 +10,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/resources/batch"
 	"github.com/plumbline/plumbline/components/apiserver/resources/certificates"
 	"github.com/plumbline/plumbline/components/apiserver/resources/coordination"
+	"github.com/plumbline/plumbline/components/apiserver/resources/core/pod"
 	"github.com/plumbline/plumbline/components/apiserver/resources/discovery"
 	"github.com/plumbline/plumbline/components/apiserver/resources/flowcontrol"
 	"github.com/plumbline/plumbline/components/apiserver/resources/networking"
@@ -24,6 +25,7 @@ import (
 // a resource is one file and one line here.
 func All() []resource.Entry {
 	return withProvisional([]resource.Entry{
+		pod.Pods(),
 		rbac.Roles(),
 		rbac.RoleBindings(),
 		rbac.ClusterRoles(),
