@@ -3,6 +3,7 @@ package resources
 
 import (
 	"github.com/plumbline/plumbline/components/apiserver/resource"
+	"github.com/plumbline/plumbline/components/apiserver/resources/admissionregistration"
 	"github.com/plumbline/plumbline/components/apiserver/resources/apps"
 	"github.com/plumbline/plumbline/components/apiserver/resources/authentication"
 	"github.com/plumbline/plumbline/components/apiserver/resources/authorization"
@@ -12,6 +13,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/resources/coordination"
 	"github.com/plumbline/plumbline/components/apiserver/resources/core/pod"
 	"github.com/plumbline/plumbline/components/apiserver/resources/discovery"
+	"github.com/plumbline/plumbline/components/apiserver/resources/dra"
 	"github.com/plumbline/plumbline/components/apiserver/resources/flowcontrol"
 	"github.com/plumbline/plumbline/components/apiserver/resources/networking"
 	"github.com/plumbline/plumbline/components/apiserver/resources/node"
@@ -19,6 +21,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/resources/rbac"
 	"github.com/plumbline/plumbline/components/apiserver/resources/scheduling"
 	"github.com/plumbline/plumbline/components/apiserver/resources/storage"
+	"github.com/plumbline/plumbline/components/apiserver/resources/storagemigration"
 )
 
 // All lists the resources in the order in which their groups are preferred. Adding
@@ -65,5 +68,17 @@ func All() []resource.Entry {
 		storage.CSIStorageCapacities(),
 		flowcontrol.FlowSchemas(),
 		flowcontrol.PriorityLevelConfigurations(),
+		admissionregistration.ValidatingWebhookConfigurations(),
+		admissionregistration.MutatingWebhookConfigurations(),
+		admissionregistration.ValidatingAdmissionPolicies(),
+		admissionregistration.ValidatingAdmissionPolicyBindings(),
+		admissionregistration.MutatingAdmissionPolicies(),
+		admissionregistration.MutatingAdmissionPolicyBindings(),
+		dra.DeviceClasses(),
+		dra.DeviceTaintRules(),
+		dra.ResourceClaims(),
+		dra.ResourceClaimTemplates(),
+		dra.ResourceSlices(),
+		storagemigration.StorageVersionMigrations(),
 	})
 }
