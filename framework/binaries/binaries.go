@@ -51,7 +51,7 @@ func recipes() []recipe {
 		{name: "containerd-shim-runc-v2", pkg: containerdModule + "/cmd/containerd-shim-runc-v2", module: containerdModule,
 			version: []string{ctrdVer}, static: true},
 		{name: "runc", pkg: "github.com/opencontainers/runc", module: "github.com/opencontainers/runc",
-			tags: "seccomp", static: true, seccomp: true},
+			tags: "seccomp,urfave_cli_no_docs", static: true, seccomp: true},
 		{name: "bridge", pkg: cni + "/plugins/main/bridge", module: cni, version: []string{cniVer}, static: true},
 		{name: "ptp", pkg: cni + "/plugins/main/ptp", module: cni, version: []string{cniVer}, static: true},
 		{name: "loopback", pkg: cni + "/plugins/main/loopback", module: cni, version: []string{cniVer}, static: true},
@@ -162,8 +162,11 @@ func (b *builder) seccomp(ctx context.Context) (env []string, err error) {
 			}
 		}
 		libs, err := filepath.Glob(filepath.Join(dir, "usr/lib/*/libseccomp.a"))
-		if err != nil || len(libs) == 0 {
-			return fmt.Errorf("no libseccomp.a in %s: %v", pkg, err)
+		if err != nil {
+			return err
+		}
+		if len(libs) == 0 {
+			return fmt.Errorf("no libseccomp.a in %s", pkg)
 		}
 		rel, err := filepath.Rel(dir, libs[0])
 		if err != nil {

@@ -24,7 +24,6 @@ type node struct {
 	cri.ImageServiceClient
 	dir    string
 	cgroup string
-	pid    int
 	ready  time.Duration // from process start to the CRI's first answer
 }
 
@@ -78,22 +77,31 @@ mount -t proc proc /proc && mount --make-rshared / && ip link set lo up && %[2]s
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	conn, err := grpc.NewClient("unix://"+filepath.Join(dir, "run/containerd/containerd.sock"),
+	socket := filepath.Join(dir, "run/containerd/containerd.sock")
+	// A client that dials too early backs off for a second.
+	for deadline := started.Add(20 * time.Second); ; {
+		if _, err := os.Stat(socket); err == nil || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	conn, err := grpc.NewClient("unix://"+socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		tb.Fatal(err)
 	}
+	out := &node{RuntimeServiceClient: cri.NewRuntimeServiceClient(conn), ImageServiceClient: cri.NewImageServiceClient(conn),
+		dir: dir, cgroup: "/plumb-runtime-test-" + filepath.Base(filepath.Dir(dir))}
 	tb.Cleanup(func() {
 		conn.Close()
 		cmd.Process.Kill()
 		cmd.Wait()
+		removeCgroups(out.cgroup)
 		if tb.Failed() {
 			data, _ := os.ReadFile(log.Name())
 			tb.Logf("containerd's log:\n%s", data)
 		}
 	})
-	out := &node{RuntimeServiceClient: cri.NewRuntimeServiceClient(conn), ImageServiceClient: cri.NewImageServiceClient(conn),
-		dir: dir, pid: cmd.Process.Pid, cgroup: "/plumb-runtime-test-" + filepath.Base(filepath.Dir(dir))}
 	for deadline := started.Add(20 * time.Second); ; {
 		_, err := out.Version(tb.Context(), &cri.VersionRequest{}, grpc.WaitForReady(true))
 		if err == nil {
@@ -105,6 +113,19 @@ mount -t proc proc /proc && mount --make-rshared / && ip link set lo up && %[2]s
 	}
 	out.ready = time.Since(started)
 	return out
+}
+
+// removeCgroups removes what the dead containers' empty cgroups are, on v1 and v2.
+func removeCgroups(name string) {
+	for _, pattern := range []string{"/sys/fs/cgroup" + name, "/sys/fs/cgroup/*" + name} {
+		roots, _ := filepath.Glob(pattern)
+		for _, root := range roots {
+			children, _ := filepath.Glob(root + "/*/")
+			for _, dir := range append(children, root) {
+				os.Remove(dir)
+			}
+		}
+	}
 }
 
 // run starts a pod with one container and returns both IDs and how long each call took.
@@ -126,8 +147,7 @@ func (n *node) run(ctx context.Context, name, image string, args ...string) (pod
 	lap(0)
 	c, err := n.CreateContainer(ctx, &cri.CreateContainerRequest{PodSandboxId: p.PodSandboxId, SandboxConfig: sandbox,
 		Config: &cri.ContainerConfig{Metadata: &cri.ContainerMetadata{Name: "c"}, Image: &cri.ImageSpec{Image: image}, Args: args, LogPath: "c.log",
-			Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{
-				Seccomp: &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}}}}})
+			Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{}}}})
 	if err != nil {
 		return p.PodSandboxId, "", took, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -57,6 +58,10 @@ type template struct {
 // unpack makes a containerd root at dir that holds all images of the layout.
 func unpack(ctx context.Context, layout images.Layout, dir string) (err error) {
 	ctx = namespaces.WithNamespace(ctx, "k8s.io")
+	// containerd's stores warn of what a daemon's operator may care about, through a logger of their own.
+	if err := log.SetLevel("error"); err != nil {
+		return err
+	}
 	if err := linkBlobs(layout.Dir, filepath.Join(dir, contentDir)); err != nil {
 		return err
 	}
