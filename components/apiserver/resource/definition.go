@@ -152,6 +152,9 @@ type Definition[T Object] struct {
 	// It is for resources that hold something outside their own object: Service
 	// (addresses and ports), Namespace (finalizers).
 	Attach func(env *Env, store *genericregistry.Store) error
+	// Main makes what serves the main endpoint, where that is not just the store:
+	// Namespace, whose deletion goes in two steps.
+	Main func(env *Env, stored *Stored) rest.Storage
 }
 
 // Scale points at the fields that a scale endpoint reads and writes.

@@ -42,7 +42,11 @@ func (d *Definition[T]) Storage(env *Env) (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resource %s: %w", d.Name, err)
 	}
-	endpoints := map[string]rest.Storage{d.Name: &Stored{Store: store, id: d.Identity}}
+	stored := &Stored{Store: store, id: d.Identity}
+	endpoints := map[string]rest.Storage{d.Name: stored}
+	if d.Main != nil {
+		endpoints[d.Name] = d.Main(env, stored)
+	}
 	if d.Status != nil {
 		endpoints[d.Name+"/status"] = newStatusEndpoint(d, store, env)
 	}

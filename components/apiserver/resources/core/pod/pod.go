@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/plumbline/plumbline/components/apiserver/resource"
+	"github.com/plumbline/plumbline/components/apiserver/resources/partial"
 )
 
 // Pods are what runs: https://kubernetes.io/docs/concepts/workloads/pods/.
@@ -62,19 +64,19 @@ func Pods(streams ...resource.Subresource) *resource.Definition[*corev1.Pod] {
 			}},
 			{Name: "eviction", Storage: func(env *resource.Env, store *genericregistry.Store) (rest.Storage, error) {
 				return &evictor{
-					pods:    resource.NewSubresourceStore(store, partialUpdate{Scheme: env.Scheme}),
+					pods:    resource.NewSubresourceStore(store, partial.Update[*corev1.Pod]{Scheme: env.Scheme}),
 					deleter: store,
 					budgets: env.Loopback.PolicyV1().PodDisruptionBudgets,
 				}, nil
 			}},
 			{Name: "ephemeralcontainers", Storage: func(env *resource.Env, store *genericregistry.Store) (rest.Storage, error) {
-				return resource.NewSubresourceStore(store, partialUpdate{
-					Scheme: env.Scheme, prepare: prepareForEphemeral, validate: validateEphemeralUpdate,
+				return resource.NewSubresourceStore(store, partial.Update[*corev1.Pod]{
+					Scheme: env.Scheme, Prepare: countingChanges(prepareForEphemeral), Validate: validateEphemeralUpdate,
 				}), nil
 			}},
 			{Name: "resize", Storage: func(env *resource.Env, store *genericregistry.Store) (rest.Storage, error) {
-				return resource.NewSubresourceStore(store, partialUpdate{
-					Scheme: env.Scheme, prepare: prepareForResize, validate: validateResize,
+				return resource.NewSubresourceStore(store, partial.Update[*corev1.Pod]{
+					Scheme: env.Scheme, Prepare: countingChanges(prepareForResize), Validate: validateResize,
 				}), nil
 			}},
 		}, streams),
@@ -129,6 +131,16 @@ func warnings(_ context.Context, p, old *corev1.Pod) []string {
 		said = append(said, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", messages))
 	}
 	return append(said, SpecWarnings(&p.Spec, field.NewPath("spec"))...)
+}
+
+// countingChanges raises the generation if anything of the spec is left changed.
+func countingChanges(prepare func(p, old *corev1.Pod)) func(p, old *corev1.Pod) {
+	return func(p, old *corev1.Pod) {
+		prepare(p, old)
+		if !equality.Semantic.DeepEqual(p.Spec, old.Spec) {
+			p.Generation = old.Generation + 1
+		}
+	}
 }
 
 func prepareForEphemeral(p, old *corev1.Pod) {
