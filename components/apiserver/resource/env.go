@@ -22,6 +22,9 @@ type Env struct {
 	Store func(schema.GroupResource) (*genericregistry.Store, error)
 	// Loopback is a client of this API server with all rights.
 	Loopback kubernetes.Interface
+	// Services hands out cluster addresses and node ports. Nil where the server has no
+	// service range; Services then keep what they are created with.
+	Services *ServiceRanges
 	// Authenticator and Authorizer answer TokenReview and SubjectAccessReview.
 	Authenticator authenticator.Request
 	Authorizer    authorizer.Authorizer

@@ -11,6 +11,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/resources/batch"
 	"github.com/plumbline/plumbline/components/apiserver/resources/certificates"
 	"github.com/plumbline/plumbline/components/apiserver/resources/coordination"
+	"github.com/plumbline/plumbline/components/apiserver/resources/core"
 	"github.com/plumbline/plumbline/components/apiserver/resources/core/pod"
 	"github.com/plumbline/plumbline/components/apiserver/resources/discovery"
 	"github.com/plumbline/plumbline/components/apiserver/resources/dra"
@@ -28,7 +29,23 @@ import (
 // a resource is one file and one line here.
 func All() []resource.Entry {
 	return withProvisional([]resource.Entry{
+		core.Namespaces(),
+		core.Nodes(),
 		pod.Pods(),
+		pod.Bindings(),
+		core.PodTemplates(),
+		core.ReplicationControllers(),
+		core.Services(),
+		core.Endpoints(),
+		core.ConfigMaps(),
+		core.Secrets(),
+		core.ServiceAccounts(),
+		core.Events(),
+		core.LimitRanges(),
+		core.ResourceQuotas(),
+		core.PersistentVolumes(),
+		core.PersistentVolumeClaims(),
+		core.ComponentStatuses(),
 		rbac.Roles(),
 		rbac.RoleBindings(),
 		rbac.ClusterRoles(),
