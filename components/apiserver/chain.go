@@ -80,8 +80,8 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 }
 
 func (s *server) remember(id resource.Identity, endpoints map[string]rest.Storage) {
-	if stored, ok := endpoints[id.Name].(*resource.Stored); ok {
-		s.stores[id.GroupResource()] = stored.Store
+	if stored, ok := endpoints[id.Name].(resource.Registered); ok {
+		s.stores[id.GroupResource()] = stored.Registry()
 	}
 }
 

@@ -30,6 +30,14 @@ var (
 	_ rest.SingularNameProvider = &Stored{}
 )
 
+// Registered is a main endpoint that has a store behind it.
+type Registered interface {
+	Registry() *genericregistry.Store
+}
+
+// Registry is the store itself.
+func (s *Stored) Registry() *genericregistry.Store { return s.Store }
+
 // ShortNames are what kubectl accepts beside the plural.
 func (s *Stored) ShortNames() []string { return s.id.ShortNames }
 

@@ -155,6 +155,7 @@ type exceptDeletion interface {
 	rest.Watcher
 	rest.StorageVersionProvider
 	rest.ResetFieldsStrategy
+	resource.Registered
 }
 
 // namespaceEndpoint serves namespaces. The first delete starts the end of a namespace;
