@@ -115,15 +115,25 @@ mount -t proc proc /proc && mount --make-rshared / && ip link set lo up && %[2]s
 	return out
 }
 
-// removeCgroups removes what the dead containers' empty cgroups are, on v1 and v2.
+// removeCgroups removes the dead containers' empty cgroups, on v1 and v2. The
+// kernel lets go of the last dead process a little after it can be waited for.
 func removeCgroups(name string) {
-	for _, pattern := range []string{"/sys/fs/cgroup" + name, "/sys/fs/cgroup/*" + name} {
-		roots, _ := filepath.Glob(pattern)
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		roots, _ := filepath.Glob("/sys/fs/cgroup/*" + name)
+		if _, err := os.Stat("/sys/fs/cgroup" + name); err == nil {
+			roots = append(roots, "/sys/fs/cgroup"+name)
+		}
+		if len(roots) == 0 {
+			return
+		}
 		for _, root := range roots {
-			children, _ := filepath.Glob(root + "/*/")
-			for _, dir := range append(children, root) {
-				os.Remove(dir)
+			entries, _ := os.ReadDir(root)
+			for _, entry := range entries {
+				if entry.IsDir() {
+					syscall.Rmdir(filepath.Join(root, entry.Name()))
+				}
 			}
+			syscall.Rmdir(root)
 		}
 	}
 }
