@@ -31,7 +31,7 @@ func (s *server) startBootstrap(ctx context.Context) {
 	go func() {
 		retry := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Cap: time.Second, Steps: 1 << 20}
 		err := wait.ExponentialBackoffWithContext(ctx, retry, func(ctx context.Context) (bool, error) {
-			err := errors.Join(s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx))
+			err := errors.Join(s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx), s.ensureServiceCIDR(ctx))
 			if err != nil {
 				klog.ErrorS(err, "The objects every cluster has cannot be stored yet")
 			}

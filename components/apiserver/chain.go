@@ -52,11 +52,16 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 	if err != nil {
 		return nil, err
 	}
+	services, err := s.newServiceRanges()
+	if err != nil {
+		return nil, err
+	}
 	env := &resource.Env{
 		Scheme:        s.scheme,
 		RESTOptions:   s.layout,
 		Store:         s.storeOf,
 		Loopback:      s.client,
+		Services:      services,
 		Authenticator: config.Authentication.Authenticator,
 		Authorizer:    config.Authorization.Authorizer,
 		Rules:         config.RuleResolver,
@@ -76,6 +81,8 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 	s.published.Install(core.Handler.GoRestfulContainer, core.Handler.NonGoRestfulMux)
 	core.AddPostStartHookOrDie("storage-readiness", core.StorageReadinessHook.Hook)
 	core.AddPostStartHookOrDie("rbac/bootstrap-roles", s.waitForBootstrap)
+	core.AddPostStartHookOrDie("start-service-ip-repair-controllers", s.runServiceRepair)
+	core.AddPostStartHookOrDie("start-kubernetes-service-cidr-controller", s.runServiceCIDR)
 	return core, nil
 }
 

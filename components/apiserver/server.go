@@ -24,6 +24,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/plumbline/plumbline/components/apiserver/advertise"
+	"github.com/plumbline/plumbline/components/apiserver/allocation"
 	"github.com/plumbline/plumbline/components/apiserver/authentication/accounttoken"
 	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 	"github.com/plumbline/plumbline/components/apiserver/openapi"
@@ -48,6 +50,8 @@ type server struct {
 	direct inprocess.Stores
 	// rolesReady is closed when the roles every cluster starts with are stored and known.
 	rolesReady  chan struct{}
+	repair      *allocation.Repair
+	advertiser  *advertise.Advertiser
 	accountKeys []accounttoken.Key
 	// proxied reaches services, pods and webhooks.
 	proxied *http.Transport
@@ -71,7 +75,10 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	return prepared.Run(ctx)
+	withdrawn := s.startAdvertising(ctx)
+	err = prepared.Run(ctx)
+	<-withdrawn
+	return err
 }
 
 func newServer(config *Config) (*server, error) {

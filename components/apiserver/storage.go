@@ -8,6 +8,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	storagevalue "k8s.io/apiserver/pkg/storage/value"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
@@ -60,6 +61,17 @@ func (l *etcdLayout) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (
 		CountMetricPollPeriod:     config.CountMetricPollPeriod,
 		StorageObjectCountTracker: l.counts,
 	}, nil
+}
+
+// raw opens a directory of etcd that is no resource's.
+func (l *etcdLayout) raw(gr schema.GroupResource, key string, newFunc, newListFunc func() runtime.Object) (storage.Interface, error) {
+	l.versions[gr] = schema.GroupVersion{Group: gr.Group, Version: "v1"}
+	opts, err := l.GetRESTOptions(gr, nil)
+	if err != nil {
+		return nil, err
+	}
+	opened, _, err := generic.NewRawStorage(opts.StorageConfig, newFunc, newListFunc, key)
+	return opened, err
 }
 
 // decorator puts a watch cache before the store of everything but events, of which there
