@@ -12,6 +12,7 @@ import (
 	"github.com/plumbline/plumbline/components/etcd"
 	"github.com/plumbline/plumbline/components/network"
 	"github.com/plumbline/plumbline/components/proxy"
+	"github.com/plumbline/plumbline/components/scheduler"
 )
 
 // components are the programs that this binary also is. Each is made only when it
@@ -22,6 +23,7 @@ func components() map[string]func() *cobra.Command {
 		"kube-apiserver":          apiserver.Command,
 		"kube-controller-manager": controllers.Command,
 		"kube-proxy":              proxy.Command,
+		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"plumb-network":           network.Command,
 	}
 }

@@ -62,7 +62,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
-		logsCommand(), execCommand(), nodeCommand(), faultCommand(),
+		logsCommand(), execCommand(), nodeCommand(), faultCommand(), testCommand(), doctorCommand(),
 		componentCommand(), superviseCommand(),
 	)
 	return root

@@ -136,23 +136,47 @@ func (s *state) release() error {
 // Sweep removes what clusters left behind whose owner was killed, and returns
 // their names.
 func Sweep() ([]string, error) {
+	states, err := stale()
+	var names []string
+	for _, s := range states {
+		err = errors.Join(err, s.release())
+		names = append(names, s.name)
+	}
+	return names, err
+}
+
+// Stale returns the names of clusters that Sweep would remove the leftovers of.
+func Stale() ([]string, error) {
+	states, err := stale()
+	var names []string
+	for _, s := range states {
+		names = append(names, s.name)
+		err = errors.Join(err, s.lock.Close())
+	}
+	return names, err
+}
+
+// stale locks the directories that no living owner has.
+func stale() ([]*state, error) {
 	entries, err := os.ReadDir(StateRoot())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	var swept []string
+	if err != nil {
+		return nil, err
+	}
+	var found []*state
 	for _, entry := range entries {
 		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
 		s := &state{name: entry.Name(), dir: StateDirectory(entry.Name())}
-		lock, lockErr := lockAt(s.dir)
-		if lockErr != nil {
+		lock, err := lockAt(s.dir)
+		if err != nil {
 			continue // it is alive, or gone
 		}
 		s.lock = lock
-		err = errors.Join(err, s.release())
-		swept = append(swept, s.name)
+		found = append(found, s)
 	}
-	return swept, err
+	return found, nil
 }

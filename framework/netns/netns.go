@@ -46,6 +46,12 @@ func OfProcess(pid int) (*Namespace, error) {
 	return open(fmt.Sprintf("/proc/%d/ns/net", pid))
 }
 
+// FromFile takes over a namespace that another process opened and passed on.
+func FromFile(file *os.File) *Namespace { return &Namespace{file: file} }
+
+// File is the open namespace, to pass on; it stays the namespace's.
+func (n *Namespace) File() *os.File { return n.file }
+
 func open(path string) (*Namespace, error) {
 	file, err := os.Open(path)
 	if err != nil {

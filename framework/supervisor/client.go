@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/machine"
+	"github.com/plumbline/plumbline/framework/netns"
 	"github.com/plumbline/plumbline/framework/wire"
 )
 
@@ -206,3 +208,46 @@ func (c *Client) SetConnected(ctx context.Context, machineName string, connected
 func (c *Client) Kubeconfig() string {
 	return filepath.Join(cluster.StateDirectory(c.name), cluster.KubeconfigFile)
 }
+
+// Outside is an address on a cluster's fabric that is neither a machine's nor a pod's.
+type Outside struct {
+	conn    *wire.Conn
+	ns      *netns.Namespace
+	address string
+}
+
+// Outside puts this process on the cluster's fabric, until Close.
+func (c *Client) Outside() (*Outside, error) {
+	conn, err := wire.Dial(socketOf(c.name))
+	if err != nil {
+		return nil, fmt.Errorf("the supervisor of cluster %q does not answer: %w", c.name, err)
+	}
+	var a answer
+	var files []*os.File
+	err = conn.Send(request{Verb: verbOutside})
+	if err == nil {
+		files, err = conn.Receive(&a)
+	}
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
+	}
+	if err == nil && len(files) != 1 {
+		err = errors.New("the supervisor sent no network namespace")
+	}
+	if err != nil {
+		wire.CloseAll(files)
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Outside{conn: conn, ns: netns.FromFile(files[0]), address: a.Address}, nil
+}
+
+// Address is the address that connections come from.
+func (o *Outside) Address() string { return o.address }
+
+// DialContext connects from the outside address.
+func (o *Outside) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return o.ns.DialContext(ctx, network, address)
+}
+
+// Close gives the address back.
+func (o *Outside) Close() error { return errors.Join(o.ns.Close(), o.conn.Close()) }

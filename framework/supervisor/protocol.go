@@ -47,6 +47,7 @@ const (
 	verbComponent  verb = "component"
 	verbPartition  verb = "partition"
 	verbHeal       verb = "heal"
+	verbOutside    verb = "outside"
 )
 
 // request is what a command asks of a supervisor, one a connection.
@@ -67,6 +68,8 @@ type answer struct {
 	Status  *Status       `json:"status,omitempty"`
 	Started bool          `json:"started,omitempty"`
 	Exit    *machine.Exit `json:"exit,omitempty"`
+	// Address is the one that was lent.
+	Address string `json:"address,omitempty"`
 }
 
 // Action is something that can be done to a component.

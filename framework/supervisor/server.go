@@ -24,7 +24,7 @@ type server struct {
 	cluster *cluster.Cluster
 	since   time.Time
 	failure string
-	end     context.CancelFunc
+	end     func()
 	// ended is closed, and downErr set, when the cluster is gone.
 	ended   chan struct{}
 	downErr error
@@ -67,7 +67,7 @@ func Run(ctx context.Context, starter *wire.Conn) error {
 	if err != nil {
 		s.failure = err.Error()
 	}
-	listener, listenErr := wire.Listen(socketOf(s.cluster.Name()))
+	listener, listenErr := s.listen()
 	if listenErr != nil {
 		tell(Progress{Done: true, Error: listenErr.Error()})
 		return errors.Join(listenErr, s.cluster.Down())
@@ -75,6 +75,36 @@ func Run(ctx context.Context, starter *wire.Conn) error {
 	redirectOutput(filepath.Join(s.cluster.Directory(), "supervisor.log"))
 	tell(Progress{Done: true, Error: s.failure})
 	return s.serve(ctx, listener)
+}
+
+// Serve answers commands for a cluster that this process owns, so that other
+// processes (those of a parallel test run, or plumb itself) work on it too. Any of
+// them may ask for its end, which calls down; the returned function stops serving.
+func Serve(c *cluster.Cluster, down func() error) (stop func(), err error) {
+	s := &server{cluster: c, since: time.Now(), ended: make(chan struct{})}
+	listener, err := s.listen()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var once sync.Once
+	s.end = func() {
+		once.Do(func() {
+			s.downErr = down()
+			close(s.ended)
+		})
+	}
+	var work sync.WaitGroup
+	work.Go(func() { s.accept(ctx, listener) })
+	return func() {
+		cancel()
+		listener.Close()
+		work.Wait()
+	}, nil
+}
+
+func (s *server) listen() (*net.UnixListener, error) {
+	return wire.Listen(socketOf(s.cluster.Name()))
 }
 
 // redirectOutput sends what libraries print to a file, now that nobody reads it.
@@ -90,21 +120,29 @@ func redirectOutput(path string) {
 
 func (s *server) serve(ctx context.Context, listener *net.UnixListener) error {
 	var work sync.WaitGroup
-	go func() {
-		for {
-			socket, err := listener.AcceptUnix()
-			if err != nil {
-				return
-			}
-			work.Go(func() { s.answer(ctx, wire.NewConn(socket)) })
-		}
-	}()
+	work.Go(func() { s.accept(ctx, listener) })
 	<-ctx.Done()
 	listener.Close()
 	s.downErr = s.cluster.Down()
 	close(s.ended)
 	work.Wait()
 	return s.downErr
+}
+
+// accept answers until the listener is closed.
+func (s *server) accept(ctx context.Context, listener *net.UnixListener) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	for {
+		socket, err := listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		conn := wire.NewConn(socket)
+		work.Go(func() {
+			s.answer(ctx, conn)
+		})
+	}
 }
 
 func (s *server) answer(ctx context.Context, conn *wire.Conn) {
@@ -139,6 +177,9 @@ func (s *server) answer(ctx context.Context, conn *wire.Conn) {
 		} else {
 			err = s.noMachine(r.Machine)
 		}
+	case verbOutside:
+		s.outside(conn)
+		return
 	default:
 		err = fmt.Errorf("unknown request %q: the supervisor is of another version", r.Verb)
 	}
@@ -184,6 +225,21 @@ func (s *server) exec(ctx context.Context, conn *wire.Conn, r request, files []*
 	}
 	exit, err := process.Wait(ctx)
 	return &exit, err
+}
+
+// outside lends a place on the fabric for as long as the connection lasts.
+func (s *server) outside(conn *wire.Conn) {
+	client, err := s.cluster.NewClient()
+	if err != nil {
+		_ = conn.Send(answer{Error: err.Error()})
+		return
+	}
+	defer client.Close()
+	if err := conn.Send(answer{Address: client.Port().Address().String()}, client.Net().File()); err != nil {
+		return
+	}
+	var nothing struct{}
+	_, _ = conn.Receive(&nothing)
 }
 
 func (s *server) act(ctx context.Context, r request) error {
