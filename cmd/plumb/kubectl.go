@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,11 @@ func kubectlCommand() *cobra.Command {
 				return err
 			}
 			if err := os.Setenv(clientcmd.RecommendedConfigPathEnvVar, path); err != nil {
+				return err
+			}
+			// A later cluster may get the same port: what is cached of one must not
+			// be believed of the other.
+			if err := os.Setenv("KUBECACHEDIR", filepath.Join(filepath.Dir(path), "kubectl")); err != nil {
 				return err
 			}
 			return runKubectl(cmd, args)

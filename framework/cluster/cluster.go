@@ -146,11 +146,16 @@ func (c *Cluster) boot(ctx context.Context) error {
 	// Installed while the nodes get ready, so that its pods are waiting for them.
 	group, installing := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.installAddons(installing) })
-	group.Go(func() error { return c.WaitNodesReady(installing, names...) })
+	group.Go(func() error {
+		err := c.WaitNodesReady(installing, names...)
+		if err == nil {
+			c.reach("nodes", fmt.Sprintf("%d nodes Ready", len(names)))
+		}
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return c.because(ctx, err)
 	}
-	c.reach("nodes", fmt.Sprintf("%d nodes Ready", len(names)))
 	return nil
 }
 

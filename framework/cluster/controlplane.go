@@ -120,7 +120,7 @@ func (c *Cluster) startMachine(ctx context.Context, p machinePlan) (*host, error
 	config := machine.Config{
 		Name:      p.spec.Name,
 		Directory: c.machineDirectory(p.spec.Name),
-		Program:   c.options.binary,
+		Program:   c.options.init,
 		Cgroup:    c.state.cgroup() + "/" + p.spec.Name,
 		Limits:    limitsOf(p.spec.Resources),
 		Hosts: fmt.Sprintf("127.0.0.1 localhost\n::1 localhost ip6-localhost\n%s %s\n%s %s\n",

@@ -20,6 +20,7 @@ type Option func(*options)
 
 type options struct {
 	binary    string
+	init      string
 	functions map[string]launch.Function
 	progress  func(Phase)
 	events    func(launch.Event)
@@ -82,7 +83,21 @@ func newOptions(list []Option) (*options, error) {
 			return nil, err
 		}
 	}
+	o.init = initBeside(o.binary)
 	return o, nil
+}
+
+// initBeside is the small init program beside the binary, or else the binary itself.
+func initBeside(binary string) string {
+	path, err := filepath.EvalSymlinks(binary)
+	if err != nil {
+		return binary
+	}
+	small := filepath.Join(filepath.Dir(path), machine.InitName)
+	if info, err := os.Stat(small); err != nil || !info.Mode().IsRegular() {
+		return binary
+	}
+	return small
 }
 
 // ProgramName is the file name of the binary that holds all components.

@@ -65,7 +65,8 @@ func runInit() error {
 	p := &initProcess{conn: conn, alive: map[int]bool{}}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
-	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	// Caught and dropped rather than ignored: what is ignored stays so in every child.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	go func() {
 		for range children {
 			p.reap()
