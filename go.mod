@@ -3,6 +3,7 @@ module github.com/plumbline/plumbline
 go 1.26.6
 
 require (
+	github.com/fsnotify/fsnotify v1.10.1
 	github.com/containerd/cgroups/v3 v3.1.3
 	github.com/containerd/containerd/v2 v2.4.2
 	github.com/containerd/errdefs v1.0.0

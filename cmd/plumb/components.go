@@ -10,6 +10,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver"
 	"github.com/plumbline/plumbline/components/controllers"
 	"github.com/plumbline/plumbline/components/etcd"
+	"github.com/plumbline/plumbline/components/kubelet"
 	"github.com/plumbline/plumbline/components/network"
 	"github.com/plumbline/plumbline/components/proxy"
 	"github.com/plumbline/plumbline/components/scheduler"
@@ -23,6 +24,7 @@ func components() map[string]func() *cobra.Command {
 		"kube-apiserver":          apiserver.Command,
 		"kube-controller-manager": controllers.Command,
 		"kube-proxy":              proxy.Command,
+		"kubelet":                 kubelet.Command,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"plumb-network":           network.Command,
 	}

@@ -1,0 +1,462 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	goruntime "runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+
+	"github.com/plumbline/plumbline/components/kubelet/admission"
+	"github.com/plumbline/plumbline/components/kubelet/cgroup"
+	"github.com/plumbline/plumbline/components/kubelet/cri"
+	"github.com/plumbline/plumbline/components/kubelet/environment"
+	"github.com/plumbline/plumbline/components/kubelet/image"
+	"github.com/plumbline/plumbline/components/kubelet/node"
+	"github.com/plumbline/plumbline/components/kubelet/objectcache"
+	"github.com/plumbline/plumbline/components/kubelet/podnetwork"
+	"github.com/plumbline/plumbline/components/kubelet/podsource"
+	"github.com/plumbline/plumbline/components/kubelet/probe"
+	"github.com/plumbline/plumbline/components/kubelet/runtime"
+	"github.com/plumbline/plumbline/components/kubelet/server"
+	"github.com/plumbline/plumbline/components/kubelet/stats"
+	"github.com/plumbline/plumbline/components/kubelet/status"
+	"github.com/plumbline/plumbline/components/kubelet/token"
+	"github.com/plumbline/plumbline/components/kubelet/volume"
+	"github.com/plumbline/plumbline/components/kubelet/worker"
+)
+
+// kubelet is the rooms of a running kubelet, put together.
+type kubelet struct {
+	config      *Config
+	kc          *kubeletconfig.KubeletConfiguration
+	client      kubernetes.Interface
+	hierarchy   *cgroup.Hierarchy
+	capacity    v1.ResourceList
+	allocatable v1.ResourceList
+	cri         *cri.Services
+	events      *events
+	keeper      *node.Keeper
+	pressure    *pressure
+	pods        *worker.Manager
+	observer    *runtime.Observer
+	services    *services
+	stats       *stats.Provider
+	group       sync.WaitGroup
+	failed      chan error
+}
+
+// Run runs a kubelet until ctx ends. The containers it started go on.
+func Run(ctx context.Context, config *Config) error {
+	if err := config.Validate(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	k := &kubelet{config: config, kc: &config.KubeletConfiguration, failed: make(chan error, 16)}
+	if err := k.measure(); err != nil {
+		return err
+	}
+	if err := k.connect(); err != nil {
+		return err
+	}
+	// The node is registered, and the server answers, while the runtime still starts.
+	k.registerNode(ctx)
+	k.background(ctx, k.serveHealth)
+
+	var err error
+	k.cri, err = cri.Connect(ctx, cri.Options{
+		Endpoint: k.kc.ContainerRuntimeEndpoint, ImageEndpoint: k.kc.ImageServiceEndpoint,
+		RequestTimeout: k.kc.RuntimeRequestTimeout.Duration,
+	})
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	if k.keeper != nil {
+		k.spawn(func() { k.keeper.WatchRuntime(ctx, k.cri.Runtime, k.cri.Images) })
+	}
+	if err := k.assemble(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-k.failed:
+	}
+	cancel()
+	k.group.Wait()
+	return err
+}
+
+// stopped forgives an error that only came of being told to stop.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (k *kubelet) spawn(run func()) { k.group.Go(run) }
+
+// background runs something whose failure ends the kubelet.
+func (k *kubelet) background(ctx context.Context, run func(context.Context) error) {
+	k.spawn(func() {
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			k.failed <- err
+		}
+	})
+}
+
+// measure learns what the machine is and has.
+func (k *kubelet) measure() error {
+	var err error
+	if k.hierarchy, err = cgroup.Discover(); err != nil {
+		return err
+	}
+	if !k.hierarchy.Unified && *k.kc.FailCgroupV1 {
+		return errors.New("kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is in maintenance mode: set failCgroupV1 to false to use it all the same")
+	}
+	if err := makeRoot(k.config.RootDir); err != nil {
+		return err
+	}
+	if k.capacity, err = node.Capacity(k.hierarchy, k.config.RootDir, int64(k.kc.MaxPods)); err != nil {
+		return err
+	}
+	reservation, err := reservationOf(k.kc, k.capacity)
+	if err != nil {
+		return err
+	}
+	k.allocatable = node.Allocatable(k.capacity, reservation)
+	if len(k.config.NodeIPs) == 0 {
+		ip, err := node.FindIP()
+		if err != nil {
+			return err
+		}
+		k.config.NodeIPs = []net.IP{ip}
+	}
+	return nil
+}
+
+// connect makes the client of the API server, if there is one.
+func (k *kubelet) connect() error {
+	if k.config.Kubeconfig == "" {
+		k.events = newEvents(nil, k.config.NodeName)
+		return nil
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", k.config.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	config.QPS = -1
+	config.ContentType = k.kc.ContentType
+	config.AcceptContentTypes = k.kc.ContentType + ",application/json"
+	config.UserAgent = "kubelet/" + node.Version() + " (" + goruntime.GOOS + "/" + goruntime.GOARCH + ")"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	k.client = client
+	k.events = newEvents(client, k.config.NodeName)
+	return nil
+}
+
+// registerNode begins to keep the Node object.
+func (k *kubelet) registerNode(ctx context.Context) {
+	k.pressure = &pressure{}
+	k.services = &services{known: make(chan struct{})}
+	if k.client == nil {
+		k.services.set(nil)
+		return
+	}
+	k.keeper = node.New(node.Config{
+		Name: k.config.NodeName, Client: k.client, IPs: k.config.NodeIPs,
+		Labels: k.config.NodeLabels, Taints: k.config.Taints,
+		ProviderID: k.kc.ProviderID, Register: *k.kc.RegisterNode, Port: k.kc.Port,
+		Capacity: k.capacity, Allocatable: k.allocatable, MaxImages: int(*k.kc.NodeStatusMaxImages),
+		UpdateEvery: k.kc.NodeStatusUpdateFrequency.Duration, ReportEvery: k.kc.NodeStatusReportFrequency.Duration,
+		LeaseSeconds: k.kc.NodeLeaseDurationSeconds,
+		Pressure:     k.pressure.is,
+		Event:        k.events.node,
+	})
+	k.spawn(func() { k.keeper.Run(ctx) })
+	k.onceRegistered(ctx, func() { watchNode(ctx, k.client, k.config.NodeName, k.keeper) })
+	k.onceRegistered(ctx, func() { watchServices(ctx, k.client, k.services) })
+}
+
+// onceRegistered runs something when the API server is known to answer: a watch that
+// fails because it does not answer yet would pause for most of a second.
+func (k *kubelet) onceRegistered(ctx context.Context, run func()) {
+	k.spawn(func() {
+		select {
+		case <-k.keeper.Registered():
+			run()
+		case <-ctx.Done():
+		}
+	})
+}
+
+// assemble puts the rooms together and lets them run.
+func (k *kubelet) assemble(ctx context.Context) error {
+	version, err := k.cri.Runtime.Version(ctx, "")
+	if err != nil {
+		return fmt.Errorf("ask the container runtime for its version: %w", err)
+	}
+	groups := cgroup.NewPods(cgroup.PodsConfig{
+		Hierarchy: k.hierarchy, Root: k.kc.CgroupRoot, PerQOS: *k.kc.CgroupsPerQOS,
+		CFSQuota: *k.kc.CPUCFSQuota, CFSPeriodMicros: k.kc.CPUCFSQuotaPeriod.Microseconds(), PIDsPerPod: *k.kc.PodPidsLimit,
+	})
+	if err := groups.Init(k.podLimits()); err != nil {
+		return fmt.Errorf("make the pods' cgroups below %s: %w", groups.Top(), err)
+	}
+	wake := func(uid types.UID) { k.pods.Wake(uid) }
+	refresh := func(uid types.UID) { k.pods.Refresh(uid) }
+	k.observer = runtime.NewObserver(k.cri.Runtime, wake)
+
+	var objects *objectcache.Cache
+	var mirrors *podsource.Mirrors
+	apiPod := func(pod *v1.Pod) *v1.Pod { return pod }
+	volumes := volume.Config{
+		Root: k.config.RootDir, Addresses: k.addressesOf,
+		Allocatable: func() v1.ResourceList { return k.allocatable }, Due: refresh,
+	}
+	if k.client != nil {
+		objects = objectcache.New(k.client, func(_ objectcache.Ref, pods []types.UID) {
+			for _, uid := range pods {
+				refresh(uid)
+			}
+		})
+		mirrors = podsource.NewMirrors(k.client, k.keeper.Node, wake)
+		apiPod = func(pod *v1.Pod) *v1.Pod {
+			if podsource.IsStatic(pod) {
+				return mirrors.Of(pod)
+			}
+			return pod
+		}
+		volumes.Client, volumes.Objects, volumes.Tokens = k.client, objects, token.NewSource(k.client)
+	}
+	config := worker.Config{
+		Runtime: k.cri.Runtime, Observer: k.observer, Builder: k.builder(), Cgroups: groups,
+		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.container, Parallel: k.parallelPulls()}),
+		Volumes: volume.New(volumes),
+		Probes: probe.New(probe.Config{
+			Exec: k.cri.Runtime, Changed: wake,
+			Unhealthy: func(t probe.Target, message string) {
+				k.events.container(t.Pod, t.Container.Name, v1.EventTypeWarning, "Unhealthy", message)
+			},
+			Warned: func(t probe.Target, message string) {
+				k.events.container(t.Pod, t.Container.Name, v1.EventTypeWarning, "ProbeWarning", message)
+			},
+		}),
+		Status: status.NewManager(ctx, k.client, apiPod),
+		DNS:    k.dns(), ClusterDomain: k.kc.ClusterDomain,
+		Client: k.client, Objects: objects, Mirrors: mirrors,
+		Event:          k.events.container,
+		Services:       k.services.list,
+		HostIPs:        func() []net.IP { return k.config.NodeIPs },
+		Allocatable:    func() v1.ResourceList { return k.allocatable },
+		Sources:        k.sources(),
+		RuntimeName:    version.RuntimeName,
+		LongestBackOff: k.kc.CrashLoopBackOff.MaxContainerRestartPeriod.Duration,
+	}
+	if k.keeper != nil {
+		config.NetworkReady = k.keeper.NetworkReady
+		config.RecursiveReadOnly = k.keeper.RecursiveReadOnly
+	}
+	config.Admit = (&admission.Gate{
+		Node: k.currentNode, Allocatable: config.Allocatable,
+		UnsafeSysctls: k.kc.AllowedUnsafeSysctls, UnderPressure: k.pressure.admit,
+	}).Admit
+	k.pods = worker.NewManager(ctx, config)
+
+	k.background(ctx, k.observer.Run)
+	k.spawn(func() { k.pods.Run(ctx) })
+	if mirrors != nil {
+		k.spawn(func() { mirrors.Run(ctx) })
+	}
+	k.startSources(ctx)
+	k.startStats(ctx)
+	k.background(ctx, k.serve)
+	return nil
+}
+
+func (k *kubelet) builder() *runtime.Builder {
+	memory := k.capacity[v1.ResourceMemory]
+	return &runtime.Builder{
+		LogsDir: k.kc.PodLogsDir, SeccompDir: filepath.Join(k.config.RootDir, "seccomp"), SeccompDefault: *k.kc.SeccompDefault,
+		CFSQuota: *k.kc.CPUCFSQuota, CFSPeriodMicros: k.kc.CPUCFSQuotaPeriod.Microseconds(),
+		MemoryCapacity: memory.Value(), Unified: k.hierarchy.Unified,
+		SingleProcessOOMKill: k.kc.SingleProcessOOMKill != nil && *k.kc.SingleProcessOOMKill,
+	}
+}
+
+func (k *kubelet) dns() *podnetwork.DNS {
+	dns := &podnetwork.DNS{
+		Domain: k.kc.ClusterDomain, HostConfig: *k.kc.ResolverConfig,
+		Warn: func(pod *v1.Pod, reason, message string) {
+			k.events.container(pod, "", v1.EventTypeWarning, reason, message)
+		},
+	}
+	for _, text := range k.kc.ClusterDNS {
+		dns.Servers = append(dns.Servers, net.ParseIP(text))
+	}
+	return dns
+}
+
+// podLimits hold all pods together to what the node can allocate, where that is enforced.
+func (k *kubelet) podLimits() cgroup.Limits {
+	for _, what := range k.kc.EnforceNodeAllocatable {
+		if what == "pods" {
+			memory, cpu := k.capacity[v1.ResourceMemory], k.allocatable[v1.ResourceCPU]
+			// Reservations hold the pods back, the eviction threshold does not: the
+			// kubelet must see memory run short before the kernel kills.
+			reserved, err := reservationOf(k.kc, k.capacity)
+			if err == nil {
+				reserved.Eviction = nil
+				enforced := node.Allocatable(k.capacity, reserved)
+				memory = enforced[v1.ResourceMemory]
+			}
+			return cgroup.Limits{Memory: memory.Value(), CPUShares: uint64(max(cpu.MilliValue()*1024/1000, 2))}
+		}
+	}
+	return cgroup.Limits{}
+}
+
+func (k *kubelet) parallelPulls() int {
+	switch {
+	case *k.kc.SerializeImagePulls:
+		return 1
+	case k.kc.MaxParallelImagePulls != nil:
+		return int(*k.kc.MaxParallelImagePulls)
+	}
+	return 0
+}
+
+func (k *kubelet) currentNode() *v1.Node {
+	if k.keeper == nil {
+		return nil
+	}
+	return k.keeper.Node()
+}
+
+func (k *kubelet) addressesOf(pod *v1.Pod) environment.Addresses {
+	var out environment.Addresses
+	for _, ip := range k.config.NodeIPs {
+		out.Host = append(out.Host, ip.String())
+	}
+	if pod.Spec.HostNetwork {
+		out.Pod = out.Host
+	} else if sandbox := k.observer.Get(pod.UID).Sandbox(); sandbox != nil {
+		out.Pod = sandbox.IPs()
+	}
+	return out
+}
+
+func (k *kubelet) sources() []string {
+	var out []string
+	if k.client != nil {
+		out = append(out, podsource.API)
+	}
+	if k.kc.StaticPodPath != "" {
+		out = append(out, podsource.File)
+	}
+	if k.kc.StaticPodURL != "" {
+		out = append(out, podsource.HTTP)
+	}
+	return out
+}
+
+func (k *kubelet) startSources(ctx context.Context) {
+	name := k.config.NodeName
+	if k.client != nil {
+		k.onceRegistered(ctx, func() { podsource.FromAPI(ctx, k.client, name, k.pods) })
+	}
+	if path := k.kc.StaticPodPath; path != "" {
+		k.background(ctx, func(ctx context.Context) error {
+			return podsource.FromFiles(ctx, path, name, k.kc.FileCheckFrequency.Duration, k.pods)
+		})
+	}
+	if url := k.kc.StaticPodURL; url != "" {
+		k.spawn(func() {
+			podsource.FromURL(ctx, url, http.Header(k.kc.StaticPodURLHeader), name, k.kc.HTTPCheckFrequency.Duration, k.pods)
+		})
+	}
+}
+
+// serveHealth answers the health port.
+func (k *kubelet) serveHealth(ctx context.Context) error {
+	if *k.kc.HealthzPort == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", server.Healthz(nil))
+	address := net.JoinHostPort(k.kc.HealthzBindAddress, strconv.Itoa(int(*k.kc.HealthzPort)))
+	if err := server.ServePlain(ctx, address, mux); err != nil {
+		return fmt.Errorf("healthzPort: %w", err)
+	}
+	return nil
+}
+
+// serve answers the kubelet's API.
+func (k *kubelet) serve(ctx context.Context) error {
+	if !*k.kc.EnableServer {
+		<-ctx.Done()
+		return nil
+	}
+	access, err := server.NewAccess(ctx, k.config.NodeName, k.kc.Authentication, k.kc.Authorization, k.client)
+	if err != nil {
+		return err
+	}
+	certificate, err := server.Certificate(k.kc.TLSCertFile, k.kc.TLSPrivateKeyFile, []string{k.config.NodeName}, k.config.NodeIPs)
+	if err != nil {
+		return err
+	}
+	s := server.New(server.Config{
+		Pods: k.pods, Stats: k.stats, Runtime: k.cri.Runtime, Access: access,
+		Resource: stats.WriteResourceMetrics, CAdvisor: stats.WriteResourceMetrics,
+		Configz: k.kc, LogDir: k.logDir(), Debugging: *k.kc.EnableDebuggingHandlers,
+		IdleTimeout: k.kc.StreamingConnectionIdleTimeout.Duration,
+		Healthy:     k.healthy,
+	})
+	if port := k.kc.ReadOnlyPort; port != 0 {
+		k.background(ctx, func(ctx context.Context) error {
+			return server.ServePlain(ctx, net.JoinHostPort(k.kc.Address, strconv.Itoa(int(port))), s.ReadOnly())
+		})
+	}
+	return s.Serve(ctx, net.JoinHostPort(k.kc.Address, strconv.Itoa(int(k.kc.Port))), certificate)
+}
+
+func (k *kubelet) logDir() string {
+	if *k.kc.EnableSystemLogHandler {
+		return "/var/log"
+	}
+	return ""
+}
+
+// healthy is not well when the runtime was not seen for long.
+func (k *kubelet) healthy() error {
+	const patience = 3 * time.Minute
+	if since := time.Since(k.observer.LastListed()); since > patience && !k.observer.LastListed().IsZero() {
+		return fmt.Errorf("the container runtime was last listed %v ago", since.Round(time.Second))
+	}
+	return nil
+}
+
+// startStats measures the node and its pods.
+func (k *kubelet) startStats(context.Context) {
+	k.stats = &stats.Provider{
+		NodeName: k.config.NodeName, Runtime: k.cri.Runtime, Images: k.cri.Images,
+		RootDir: k.config.RootDir, LogDir: k.kc.PodLogsDir, Pods: k.pods.Pods,
+	}
+}
