@@ -24,7 +24,7 @@ func components() map[string]func() *cobra.Command {
 		"kube-apiserver":          apiserver.Command,
 		"kube-controller-manager": controllers.Command,
 		"kube-proxy":              proxy.Command,
-		"kube-scheduler":          scheduler.Command,
+		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"kubelet":                 kubelet.Command,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"plumb-network":           network.Command,

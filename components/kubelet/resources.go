@@ -13,7 +13,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/node"
 )
 
-// makeRoot makes the kubelet's directories.
+// makeRoot makes the directories that the kubelet and its plugins share.
 func makeRoot(root string) error {
 	for _, dir := range []string{"pods", "plugins", "plugins_registry", "pod-resources", "seccomp"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o750); err != nil {
