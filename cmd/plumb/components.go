@@ -26,7 +26,6 @@ func components() map[string]func() *cobra.Command {
 		"kube-proxy":              proxy.Command,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"kubelet":                 kubelet.Command,
-		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"plumb-network":           network.Command,
 	}
 }
