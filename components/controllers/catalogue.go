@@ -10,22 +10,27 @@ import (
 
 	"github.com/plumbline/plumbline/components/controllers/certificates"
 	"github.com/plumbline/plumbline/components/controllers/controller"
+	"github.com/plumbline/plumbline/components/controllers/cronjob"
 	"github.com/plumbline/plumbline/components/controllers/daemonset"
 	"github.com/plumbline/plumbline/components/controllers/deployment"
 	"github.com/plumbline/plumbline/components/controllers/disruption"
+	"github.com/plumbline/plumbline/components/controllers/endpoints"
 	"github.com/plumbline/plumbline/components/controllers/endpointslice"
+	"github.com/plumbline/plumbline/components/controllers/endpointslicemirroring"
 	"github.com/plumbline/plumbline/components/controllers/garbagecollector"
 	"github.com/plumbline/plumbline/components/controllers/job"
 	"github.com/plumbline/plumbline/components/controllers/namespace"
 	"github.com/plumbline/plumbline/components/controllers/nodeipam"
 	"github.com/plumbline/plumbline/components/controllers/nodelifecycle"
 	"github.com/plumbline/plumbline/components/controllers/podgc"
+	"github.com/plumbline/plumbline/components/controllers/protection"
 	"github.com/plumbline/plumbline/components/controllers/replicaset"
 	"github.com/plumbline/plumbline/components/controllers/replicationcontroller"
 	"github.com/plumbline/plumbline/components/controllers/resourcequota"
 	"github.com/plumbline/plumbline/components/controllers/roleaggregation"
 	"github.com/plumbline/plumbline/components/controllers/rootca"
 	"github.com/plumbline/plumbline/components/controllers/serviceaccount"
+	"github.com/plumbline/plumbline/components/controllers/statefulset"
 	"github.com/plumbline/plumbline/components/controllers/tainteviction"
 	"github.com/plumbline/plumbline/components/controllers/ttlafterfinished"
 )
@@ -83,6 +88,24 @@ func catalogue() []entry {
 		}},
 		{"daemonset-controller", "daemonset", "daemon-set-controller", "daemonset-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return daemonset.New(env, config.Workers["daemonset"])
+		}},
+		{"statefulset-controller", "statefulset", "statefulset-controller", "statefulset-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return statefulset.New(env, config.Workers["statefulset"])
+		}},
+		{"cronjob-controller", "cronjob", "cronjob-controller", "cronjob-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return cronjob.New(env, config.Workers["cron-job"])
+		}},
+		{"endpoints-controller", "endpoint", "endpoint-controller", "endpoint-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return endpoints.New(env, config.Workers["endpoint"])
+		}},
+		{"endpointslice-mirroring-controller", "endpointslicemirroring", "endpointslicemirroring-controller", "endpoint-slice-mirroring-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return endpointslicemirroring.New(env, config.Workers["mirroring"], config.MirroringMaxPerSubset)
+		}},
+		{"persistentvolumeclaim-protection-controller", "pvc-protection", "pvc-protection-controller", "persistentvolumeclaim-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return protection.NewClaims(env)
+		}},
+		{"persistentvolume-protection-controller", "pv-protection", "pv-protection-controller", "persistentvolume-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return protection.NewVolumes(env)
 		}},
 		{"disruption-controller", "disruption", "disruption-controller", "controllermanager", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return disruption.New(env)

@@ -4,7 +4,6 @@ package daemonset
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -261,7 +260,7 @@ func (c *Controller) revisions(ctx context.Context, set *appsv1.DaemonSet, selec
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := templatePatch(&set.Spec.Template)
+	data, err := revision.TemplatePatch(&set.Spec.Template)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -280,20 +279,6 @@ func (c *Controller) revisions(ctx context.Context, set *appsv1.DaemonSet, selec
 
 func (c *Controller) live(ctx context.Context, set *appsv1.DaemonSet) (metav1.Object, error) {
 	return c.env.Client.AppsV1().DaemonSets(set.Namespace).Get(ctx, set.Name, metav1.GetOptions{})
-}
-
-// templatePatch is a strategic merge patch that puts the template in place, which is what kubectl rollout undo applies.
-func templatePatch(template *corev1.PodTemplateSpec) ([]byte, error) {
-	encoded, err := json.Marshal(template)
-	if err != nil {
-		return nil, err
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(encoded, &fields); err != nil {
-		return nil, err
-	}
-	fields["$patch"] = "replace"
-	return json.Marshal(map[string]any{"spec": map[string]any{"template": fields}})
 }
 
 func (c *Controller) survey(ctx context.Context, set *appsv1.DaemonSet, selector labels.Selector, hash string) (*state, error) {
