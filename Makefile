@@ -27,7 +27,7 @@ build: binary ## build bin/plumb with the components' names beside it, and what 
 .PHONY: binary
 binary:
 	@mkdir -p bin
-	go build -o bin/ ./cmd/...
+	go build -ldflags="-s -w" -o bin/ ./cmd/...
 	@for name in $(COMPONENTS); do ln -sf plumb bin/$$name; done
 
 .PHONY: e2e

@@ -5,8 +5,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,44 +23,51 @@ import (
 	"github.com/plumbline/plumbline/e2e/tutorial"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
-	"github.com/plumbline/plumbline/framework/fabric"
+	"github.com/plumbline/plumbline/framework/supervisor"
 )
 
-// doorVariable names a door onto the cluster's fabric, where KUBECONFIG names a cluster
-// whose network this process does not share.
-const doorVariable = "PLUMB_DOOR"
+// clusterVariable names a cluster of this host, by `plumb up`, that KUBECONFIG leads to.
+// Its machines can be worked on, and its network entered; those of others cannot.
+const clusterVariable = "PLUMB_CLUSTER"
 
 // target is where the cluster under test is, for all processes of a run.
 type target struct {
 	Kubeconfig string
-	Door       string
+	Cluster    string
 }
 
-func (t target) outside() suite.Outside {
-	if t.Door == "" {
-		return nil
+// connect makes what specs work with; the function returned ends it.
+func (t target) connect(ctx context.Context) (*suite.Suite, func() error, error) {
+	if t.Cluster == "" {
+		s, err := suite.Connect(ctx, t.Kubeconfig, nil)
+		return s, func() error { return nil }, err
 	}
-	return through(fabric.ThroughDoor(t.Door))
-}
-
-// through makes a dialer of a function.
-type through fabric.Dialer
-
-// DialContext implements suite.Outside.
-func (t through) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return t(ctx, network, address)
+	machines, err := supervisor.Connect(t.Cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	outside, err := machines.Outside()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := suite.Connect(ctx, t.Kubeconfig, outside)
+	if err != nil {
+		return nil, nil, errors.Join(err, outside.Close())
+	}
+	s.Machines = machines
+	return s, outside.Close, nil
 }
 
 func TestE2E(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	under := &suite.Suite{}
-	var owned *cluster.Cluster
+	leave, takeDown := func() error { return nil }, func() error { return nil }
 
 	ginkgo.SynchronizedBeforeSuite(func(ctx context.Context) []byte {
-		where := target{Kubeconfig: os.Getenv("KUBECONFIG"), Door: os.Getenv(doorVariable)}
+		where := target{Kubeconfig: os.Getenv("KUBECONFIG"), Cluster: os.Getenv(clusterVariable)}
 		if where.Kubeconfig == "" {
 			var err error
-			owned, where, err = boot(ctx)
+			where, takeDown, err = boot(ctx)
 			gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		}
 		data, err := json.Marshal(where)
@@ -69,15 +76,14 @@ func TestE2E(t *testing.T) {
 	}, func(ctx context.Context, data []byte) {
 		var where target
 		gomega.Expect(json.Unmarshal(data, &where)).To(gomega.Succeed())
-		connected, err := suite.Connect(ctx, where.Kubeconfig, where.outside())
+		connected, end, err := where.connect(ctx)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		*under = *connected
+		*under, leave = *connected, end
 	})
-	ginkgo.SynchronizedAfterSuite(func() {}, func() {
-		if owned != nil {
-			gomega.Expect(owned.Down()).To(gomega.Succeed())
-		}
-	})
+	ginkgo.SynchronizedAfterSuite(
+		func() { gomega.Expect(leave()).To(gomega.Succeed()) },
+		func() { gomega.Expect(takeDown()).To(gomega.Succeed()) },
+	)
 
 	apps.Specs(under)
 	cascade.Specs(under)
@@ -88,20 +94,20 @@ func TestE2E(t *testing.T) {
 	ginkgo.RunSpecs(t, "Plumbline")
 }
 
-// boot makes the cluster of this run: two nodes, and a client on its fabric behind a door.
-func boot(ctx context.Context) (*cluster.Cluster, target, error) {
-	name := fmt.Sprintf("e2e-%d", os.Getpid())
-	c, err := cluster.New(ctx, v1alpha1.New(name, 2))
+// boot makes the cluster of this run, with two nodes, which the run's other processes
+// work on too. The function returned takes it down.
+func boot(ctx context.Context) (target, func() error, error) {
+	c, err := cluster.New(ctx, v1alpha1.New(fmt.Sprintf("e2e-%d", os.Getpid()), 2))
 	if err != nil {
-		return nil, target{}, err
+		return target{}, nil, err
 	}
-	outside, err := c.NewClient()
-	if err == nil {
-		var door *fabric.Door
-		if door, err = fabric.OpenDoor(outside.DialContext); err == nil {
-			return c, target{Kubeconfig: filepath.Join(c.Directory(), cluster.KubeconfigFile), Door: door.Address()}, nil
-		}
+	stop, err := supervisor.Serve(c, c.Down)
+	if err != nil {
+		return target{}, nil, errors.Join(err, c.Down())
 	}
-	_ = c.Down()
-	return nil, target{}, err
+	where := target{Kubeconfig: filepath.Join(c.Directory(), cluster.KubeconfigFile), Cluster: c.Name()}
+	return where, func() error {
+		stop()
+		return c.Down()
+	}, nil
 }

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/plumbline/plumbline/framework/expect"
+	"github.com/plumbline/plumbline/framework/supervisor"
 )
 
 // Suite is the cluster under test.
@@ -39,6 +40,18 @@ type Suite struct {
 	Watch expect.Watcher
 	// Outside is a place on the cluster's network that is neither pod nor node.
 	Outside Outside
+	// Machines works on the cluster's machines and components; nil where they are not
+	// this host's: see OwnMachines.
+	Machines *supervisor.Client
+}
+
+// OwnMachines skips the spec where the cluster's machines cannot be worked on.
+func (s *Suite) OwnMachines() *supervisor.Client {
+	ginkgo.GinkgoHelper()
+	if s.Machines == nil {
+		ginkgo.Skip("needs the cluster's machines; a cluster that only a kubeconfig leads to gives no hold of them")
+	}
+	return s.Machines
 }
 
 // Outside opens connections from outside the cluster to nodes and Services.
