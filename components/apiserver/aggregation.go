@@ -16,7 +16,7 @@ func (s *server) serviceResolver() (webhook.ServiceResolver, error) {
 	services := s.informers.Core().V1().Services().Lister()
 	resolver := aggregator.NewClusterIPServiceResolver(services)
 	if s.config.AggregatorRouting {
-		slices, err := proxy.NewEndpointSliceListerGetter(s.informers.Discovery().V1().EndpointSlices().Lister())
+		slices, err := proxy.NewEndpointSliceIndexerGetter(s.informers.Discovery().V1().EndpointSlices())
 		if err != nil {
 			return nil, err
 		}

@@ -3,8 +3,6 @@ package apiserver
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
@@ -16,7 +14,6 @@ import (
 	tokencache "k8s.io/apiserver/pkg/authentication/token/cache"
 	"k8s.io/apiserver/pkg/authentication/token/tokenfile"
 	tokenunion "k8s.io/apiserver/pkg/authentication/token/union"
-	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
@@ -117,19 +114,4 @@ func (s *server) publishIssuer(core *genericapiserver.GenericAPIServer, config *
 	}
 	discovery.Install(core.Handler.GoRestfulContainer)
 	return nil
-}
-
-// endpoints are those below resources that need parts of the server itself.
-func (s *server) endpoints() (map[schema.GroupVersion]map[string]rest.Storage, error) {
-	core := map[string]rest.Storage{}
-	c := &s.config.Authentication
-	if c.SigningKeyFile != "" {
-		issuer, err := accounttoken.NewIssuer(c.Issuers[0], c.SigningKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		core["serviceaccounts/token"] = &accounttoken.Endpoint{Issuer: issuer, Audiences: c.Audiences, Objects: s.direct,
-			MaxSeconds: int64(c.MaxTokenExpiration.Seconds()), Extend: c.ExtendExpiration}
-	}
-	return map[schema.GroupVersion]map[string]rest.Storage{corev1.SchemeGroupVersion: core}, nil
 }
