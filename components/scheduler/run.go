@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/utils/clock"
 
 	"github.com/plumbline/plumbline/components/scheduler/cache"
 	"github.com/plumbline/plumbline/components/scheduler/cycle"
@@ -114,7 +113,6 @@ func assemble(ctx context.Context, config *Config, shared *runtime.Shared) (*sch
 		MaxBackoff:     time.Duration(*component.PodMaxBackoffSeconds) * time.Second,
 		Nominator:      queue.NewNominator(pods),
 		Metrics:        shared.Metrics,
-		Clock:          clock.RealClock{},
 	})
 	shared.Snapshot, shared.Nominator, shared.Activator, shared.Extenders = snapshot, q.Nominator, q, extenders
 

@@ -13,6 +13,7 @@ import (
 	componentbaseconfigv1alpha1 "k8s.io/component-base/config/v1alpha1"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
+	"github.com/plumbline/plumbline/components/scheduler/pluginargs"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultbinder"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultpreemption"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/imagelocality"
@@ -158,7 +159,7 @@ func setProfileDefaults(profile *configv1.KubeSchedulerProfile, scheme *runtime.
 	given := map[string]bool{}
 	for i := range profile.PluginConfig {
 		given[profile.PluginConfig[i].Name] = true
-		setArgsDefaults(profile.PluginConfig[i].Args.Object)
+		pluginargs.SetDefaults(profile.PluginConfig[i].Args.Object)
 	}
 	for _, name := range pluginNames(profile.Plugins) {
 		kind := configv1.SchemeGroupVersion.WithKind(name + "Args")
@@ -169,7 +170,7 @@ func setProfileDefaults(profile *configv1.KubeSchedulerProfile, scheme *runtime.
 		if err != nil {
 			return err
 		}
-		setArgsDefaults(args)
+		pluginargs.SetDefaults(args)
 		args.GetObjectKind().SetGroupVersionKind(kind)
 		profile.PluginConfig = append(profile.PluginConfig, configv1.PluginConfig{Name: name, Args: runtime.RawExtension{Object: args}})
 	}
@@ -218,41 +219,5 @@ func pluginSets(p *configv1.Plugins) map[string]*configv1.PluginSet {
 		"multiPoint": &p.MultiPoint, "preEnqueue": &p.PreEnqueue, "queueSort": &p.QueueSort, "preFilter": &p.PreFilter,
 		"filter": &p.Filter, "postFilter": &p.PostFilter, "preScore": &p.PreScore, "score": &p.Score, "reserve": &p.Reserve,
 		"permit": &p.Permit, "preBind": &p.PreBind, "bind": &p.Bind, "postBind": &p.PostBind,
-	}
-}
-
-// setArgsDefaults defaults the arguments of plugins that have defaults.
-func setArgsDefaults(obj runtime.Object) {
-	cpuAndMemory := func() []configv1.ResourceSpec {
-		return []configv1.ResourceSpec{{Name: string(v1.ResourceCPU), Weight: 1}, {Name: string(v1.ResourceMemory), Weight: 1}}
-	}
-	weigh := func(list []configv1.ResourceSpec) {
-		for i := range list {
-			if list[i].Weight == 0 {
-				list[i].Weight = 1
-			}
-		}
-	}
-	switch args := obj.(type) {
-	case *configv1.DefaultPreemptionArgs:
-		set(&args.MinCandidateNodesPercentage, 10)
-		set(&args.MinCandidateNodesAbsolute, 100)
-	case *configv1.InterPodAffinityArgs:
-		set(&args.HardPodAffinityWeight, 1)
-	case *configv1.PodTopologySpreadArgs:
-		if args.DefaultingType == "" {
-			args.DefaultingType = configv1.SystemDefaulting
-		}
-	case *configv1.NodeResourcesBalancedAllocationArgs:
-		if len(args.Resources) == 0 {
-			args.Resources = cpuAndMemory()
-		}
-		weigh(args.Resources)
-	case *configv1.NodeResourcesFitArgs:
-		set(&args.ScoringStrategy, configv1.ScoringStrategy{Type: configv1.LeastAllocated})
-		if len(args.ScoringStrategy.Resources) == 0 {
-			args.ScoringStrategy.Resources = cpuAndMemory()
-		}
-		weigh(args.ScoringStrategy.Resources)
 	}
 }

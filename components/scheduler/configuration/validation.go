@@ -47,7 +47,7 @@ func Validate(cfg *configv1.KubeSchedulerConfiguration) error {
 			continue
 		}
 		if other, taken := names[*profile.SchedulerName]; taken {
-			errs = append(errs, field.Duplicate(path.Child("schedulerName"), profiles.Index(other).Child("schedulerName")))
+			errs = append(errs, field.Duplicate(path.Child("schedulerName"), profiles.Index(other).Child("schedulerName").String()))
 		}
 		names[*profile.SchedulerName] = i
 	}

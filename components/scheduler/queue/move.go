@@ -93,7 +93,7 @@ func (q *Queue) requeue(p *Pod, how urgency, event string) {
 	switch {
 	case how == stay:
 		q.toUnschedulable(p, event)
-	case how == afterBackoff && p.backoffExpires.After(q.cfg.Clock.Now()):
+	case how == afterBackoff && p.backoffExpires.After(time.Now()):
 		q.toBackoff(p, event)
 	default:
 		q.toActive(p, event)
@@ -144,7 +144,7 @@ func (q *Queue) toActive(p *Pod, event string) {
 		return
 	}
 	if p.firstAttempt == nil {
-		now := q.cfg.Clock.Now()
+		now := time.Now()
 		p.firstAttempt = &now
 	}
 	heap.Push(q.active, p)
@@ -187,14 +187,14 @@ func (q *Queue) arm() {
 		q.timer.Stop()
 	}
 	q.timerAt = next
-	q.timer = q.cfg.Clock.AfterFunc(max(0, next.Sub(q.cfg.Clock.Now())), q.flushBackoff)
+	q.timer = time.AfterFunc(max(0, next.Sub(time.Now())), q.flushBackoff)
 }
 
 // flushBackoff activates the pods whose pause is over.
 func (q *Queue) flushBackoff() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.cfg.Clock.Now()
+	now := time.Now()
 	q.timerAt = time.Time{}
 	for _, h := range [...]*podHeap{q.backoff, q.errorBackoff} {
 		for h.Len() > 0 && !h.pods[0].backoffExpires.After(now) {
@@ -210,7 +210,7 @@ func (q *Queue) flushBackoff() {
 func (q *Queue) flushLeftover() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.cfg.Clock.Now()
+	now := time.Now()
 	for _, p := range q.unschedulable {
 		if now.Sub(p.timestamp) > maxUnschedulable {
 			q.requeue(p, afterBackoff, clusterevent.UnschedulableTimeout)

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/utils/clock"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
@@ -44,7 +43,6 @@ type Config struct {
 	MaxBackoff     time.Duration
 	Nominator      *Nominator
 	Metrics        *metrics.Metrics
-	Clock          clock.WithDelayedExecution
 }
 
 // Queue holds the pods without a node. All methods are safe for concurrent use.
@@ -62,7 +60,7 @@ type Queue struct {
 	unschedulable map[types.UID]*Pod
 	queued        map[types.UID]*Pod // everything in the heaps
 	flights       inFlight
-	timer         clock.Timer
+	timer         *time.Timer
 	timerAt       time.Time
 }
 
@@ -97,7 +95,7 @@ func (q *Queue) SetProfiles(less func(a, b fwk.QueuedEntityInfo) bool, profiles 
 
 // Run retries pods that no event has helped for long, until ctx is done; then Pop returns nil.
 func (q *Queue) Run(ctx context.Context) {
-	var again clock.Timer
+	var again *time.Timer
 	var mu sync.Mutex
 	var flush func()
 	flush = func() {
@@ -105,11 +103,11 @@ func (q *Queue) Run(ctx context.Context) {
 		mu.Lock()
 		defer mu.Unlock()
 		if ctx.Err() == nil {
-			again = q.cfg.Clock.AfterFunc(leftoverPeriod, flush)
+			again = time.AfterFunc(leftoverPeriod, flush)
 		}
 	}
 	mu.Lock()
-	again = q.cfg.Clock.AfterFunc(leftoverPeriod, flush)
+	again = time.AfterFunc(leftoverPeriod, flush)
 	mu.Unlock()
 	<-ctx.Done()
 	mu.Lock()
@@ -142,7 +140,7 @@ func (q *Queue) Pop() *Pod {
 	p := heap.Pop(from).(*Pod)
 	delete(q.queued, p.GetPod().UID)
 	if p.firstAttempt == nil {
-		now := q.cfg.Clock.Now()
+		now := time.Now()
 		p.firstAttempt = &now
 	}
 	p.attempts++
@@ -172,7 +170,7 @@ func (q *Queue) add(pod *v1.Pod) {
 	}
 	// An unparsable term matches nothing, and InterPodAffinity reports it.
 	info, _ := nodeinfo.NewPodInfo(pod)
-	q.toActive(&Pod{PodInfo: info, timestamp: q.cfg.Clock.Now()}, clusterevent.Event(fwk.UnscheduledPod, fwk.Add).Label())
+	q.toActive(&Pod{PodInfo: info, timestamp: time.Now()}, clusterevent.Event(fwk.UnscheduledPod, fwk.Add).Label())
 	q.Nominator.AddNominatedPod(klog.Background(), info, nil)
 }
 
@@ -233,7 +231,7 @@ func (q *Queue) AddUnschedulable(p *Pod) error {
 		p.rejections++
 		p.errors = 0
 	}
-	p.timestamp = q.cfg.Clock.Now()
+	p.timestamp = time.Now()
 	p.backoffExpires = p.timestamp.Add(q.pause(p))
 	q.countRejected(p, 1)
 	how := stay

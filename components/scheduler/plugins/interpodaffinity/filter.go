@@ -71,6 +71,20 @@ func (s *filterState) countOwn(running fwk.PodInfo, node *v1.Node, n int64) {
 	}
 }
 
+func (s *filterState) matchesOwn(running fwk.PodInfo) bool {
+	return matchesAll(s.affinity, running.GetPod()) || matchesAny(s.antiAffinity, running.GetPod())
+}
+
+func (s *filterState) matchesTheirs(running fwk.PodInfo) bool {
+	terms := running.GetRequiredAntiAffinityTerms()
+	for i := range terms {
+		if terms[i].Matches(s.pod, s.nsLabels) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *filterState) countTheirs(running fwk.PodInfo, node *v1.Node, n int64) {
 	terms := running.GetRequiredAntiAffinityTerms()
 	for i := range terms {
@@ -78,23 +92,6 @@ func (s *filterState) countTheirs(running fwk.PodInfo, node *v1.Node, n int64) {
 			s.repelled.add(node, terms[i].TopologyKey, n)
 		}
 	}
-}
-
-func (s *filterState) merge(other *filterState) {
-	for _, pair := range [...]struct{ into, from tally }{
-		{s.attracting, other.attracting}, {s.repelling, other.repelling}, {s.repelled, other.repelled},
-	} {
-		for d, n := range pair.from {
-			pair.into[d] += n
-		}
-	}
-}
-
-// empty returns a state with the same terms and no counts.
-func (s *filterState) empty() *filterState {
-	c := *s
-	c.attracting, c.repelling, c.repelled = tally{}, tally{}, tally{}
-	return &c
 }
 
 // PreFilter counts matches over the cluster. For a pod without terms it looks only at nodes whose pods repel.
@@ -116,18 +113,14 @@ func (p *InterPodAffinity) PreFilter(ctx context.Context, state fwk.CycleState, 
 			return nil, fwk.AsStatus(err)
 		}
 	}
-	s = s.empty()
+	s.attracting, s.repelling, s.repelled = tally{}, tally{}, tally{}
 	hasTerms := len(s.affinity)+len(s.antiAffinity) > 0
-	p.count(ctx, s, repelling, func(part *filterState, node fwk.NodeInfo) {
-		for _, running := range node.GetPodsWithRequiredAntiAffinity() {
-			part.countTheirs(running, node.Node(), 1)
-		}
+	p.each(ctx, repelling, fwk.NodeInfo.GetPodsWithRequiredAntiAffinity, s.matchesTheirs, func(running fwk.PodInfo, node *v1.Node) {
+		s.countTheirs(running, node, 1)
 	})
 	if hasTerms {
-		p.count(ctx, s, nodes, func(part *filterState, node fwk.NodeInfo) {
-			for _, running := range node.GetPods() {
-				part.countOwn(running, node.Node(), 1)
-			}
+		p.each(ctx, nodes, fwk.NodeInfo.GetPods, s.matchesOwn, func(running fwk.PodInfo, node *v1.Node) {
+			s.countOwn(running, node, 1)
 		})
 	}
 	if !hasTerms && len(s.repelled) == 0 {
@@ -137,15 +130,18 @@ func (p *InterPodAffinity) PreFilter(ctx context.Context, state fwk.CycleState, 
 	return nil, nil
 }
 
-func (p *InterPodAffinity) count(ctx context.Context, total *filterState, nodes []fwk.NodeInfo, visit func(*filterState, fwk.NodeInfo)) {
+// each visits the matching pods of the nodes. Matching runs in parallel, and few pods match: visits take turns.
+func (p *InterPodAffinity) each(ctx context.Context, nodes []fwk.NodeInfo, podsOf func(fwk.NodeInfo) []fwk.PodInfo,
+	matches func(fwk.PodInfo) bool, visit func(fwk.PodInfo, *v1.Node),
+) {
 	var mu sync.Mutex
 	p.parallelizer.Until(ctx, len(nodes), func(i int) {
-		part := total.empty()
-		visit(part, nodes[i])
-		if len(part.attracting)+len(part.repelling)+len(part.repelled) > 0 {
-			mu.Lock()
-			total.merge(part)
-			mu.Unlock()
+		for _, running := range podsOf(nodes[i]) {
+			if matches(running) {
+				mu.Lock()
+				visit(running, nodes[i].Node())
+				mu.Unlock()
+			}
 		}
 	}, Name)
 }
@@ -192,9 +188,11 @@ func (p *InterPodAffinity) Filter(_ context.Context, state fwk.CycleState, pod *
 			}
 		}
 	}
-	for d, n := range s.repelled {
-		if value, found := nodeLabels[d.key]; found && n > 0 && value == d.value {
-			return fwk.NewStatus(fwk.Unschedulable, ReasonExistingAntiAffinity)
+	if len(s.repelled) > 0 {
+		for key, value := range nodeLabels {
+			if s.repelled[domain{key, value}] > 0 {
+				return fwk.NewStatus(fwk.Unschedulable, ReasonExistingAntiAffinity)
+			}
 		}
 	}
 	return nil

@@ -53,14 +53,21 @@ func (p *InterPodAffinity) PreScore(ctx context.Context, state fwk.CycleState, p
 	var mu sync.Mutex
 	p.parallelizer.Until(ctx, len(nodes), func(i int) {
 		node := nodes[i].Node()
+		pods := podsOf(nodes[i])
+		if len(pods) == 0 {
+			return
+		}
 		part := pull{}
-		for _, running := range podsOf(nodes[i]) {
+		for _, running := range pods {
 			for _, t := range own {
 				if t.Matches(running.GetPod(), nil) {
 					part.add(node, t.TopologyKey, int64(t.Weight))
 				}
 			}
 			p.addTheirs(part, running, node, func(t *fwk.AffinityTerm) bool { return t.Matches(pod, nsLabels) })
+		}
+		if len(part) == 0 {
+			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
