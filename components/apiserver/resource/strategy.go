@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"reflect"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -57,8 +58,26 @@ func (s strategy[T]) Validate(ctx context.Context, obj runtime.Object) field.Err
 		named = validation.NameIsDNSSubdomain
 	}
 	errs := validation.ValidateObjectMetaAccessor(o, s.NamespaceScoped(), named, field.NewPath("metadata"))
+	errs = append(errs, validateFinalizers(o)...)
 	if s.def.Validate != nil {
 		errs = append(errs, s.def.Validate(ctx, o)...)
+	}
+	return errs
+}
+
+// validateFinalizers refuses names without a domain but for those of Kubernetes itself,
+// whose controllers know them.
+func validateFinalizers(o metav1.Object) field.ErrorList {
+	var errs field.ErrorList
+	for i, name := range o.GetFinalizers() {
+		switch name {
+		case "kubernetes", metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
+			continue
+		}
+		if !strings.Contains(name, "/") {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "finalizers").Index(i), name,
+				"name is neither a standard finalizer name nor is it fully qualified"))
+		}
 	}
 	return errs
 }
@@ -97,10 +116,11 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 }
 
 func (s strategy[T]) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
-	if s.def.ValidateUpdate == nil {
-		return nil
+	errs := validateFinalizers(obj.(T))
+	if s.def.ValidateUpdate != nil {
+		errs = append(errs, s.def.ValidateUpdate(ctx, obj.(T), old.(T))...)
 	}
-	return s.def.ValidateUpdate(ctx, obj.(T), old.(T))
+	return errs
 }
 
 func (s strategy[T]) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {

@@ -139,23 +139,26 @@ func validateClaimStatus(_ context.Context, c, _ *corev1.PersistentVolumeClaim) 
 	for name, q := range c.Status.Capacity {
 		found.Add(quantity.ValidateBasic(q, at.Child("capacity").Key(string(name)))...)
 	}
-	storageOnly := func(keyAt *field.Path, name corev1.ResourceName) {
+	storageOnly := func(keyAt *field.Path, name corev1.ResourceName) bool {
+		before := len(found.Errors)
 		messages := validation.IsQualifiedName(string(name))
 		found.Messages(keyAt, string(name), messages)
 		if messages == nil && quantity.IsNative(name) && name != corev1.ResourceStorage {
 			found.Add(field.NotSupported(keyAt, string(name), []corev1.ResourceName{corev1.ResourceStorage}))
 		}
+		return len(found.Errors) == before
 	}
 	for name, s := range c.Status.AllocatedResourceStatuses {
 		keyAt := at.Child("allocatedResourceStatuses")
 		storageOnly(keyAt, name)
-		problem.OneOf(&found, keyAt, s, corev1.PersistentVolumeClaimControllerResizeInfeasible, corev1.PersistentVolumeClaimControllerResizeInProgress,
-			corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizePending)
+		problem.OneOf(&found, keyAt, s, corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+			corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending)
 	}
 	for name, q := range c.Status.AllocatedResources {
 		keyAt := at.Child("allocatedResources")
-		storageOnly(keyAt, name)
-		found.Add(quantity.ValidateBasic(q, keyAt.Key(string(name)))...)
+		if storageOnly(keyAt, name) {
+			found.Add(quantity.ValidateBasic(q, keyAt.Key(string(name)))...)
+		}
 	}
 	return found.Errors
 }

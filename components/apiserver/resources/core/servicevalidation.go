@@ -289,7 +289,11 @@ func validateClusterIPs(s, old *corev1.Service) field.ErrorList {
 		return found.Errors
 	}
 	if len(spec.ClusterIPs) > 1 {
-		if dual, err := net.IsDualStackIPStrings(spec.ClusterIPs); err != nil || !dual {
+		dual, err := net.IsDualStackIPStrings(spec.ClusterIPs)
+		if err != nil {
+			found.Add(field.InternalError(ipsAt, fmt.Errorf("failed to check for dual stack with error:%v", err)))
+		}
+		if !dual {
 			found.Invalid(ipsAt, spec.ClusterIPs, "may specify no more than one IP for each IP family")
 		}
 	}

@@ -41,6 +41,9 @@ func (c *checker) containers(at *field.Path) {
 		// Upstream counts from 0 here whichever init container it is.
 		c.hostPorts(m.Container, at.Child("initContainers").Index(0), sets.New[string]())
 	}
+	for i := range c.spec.InitContainers {
+		others.Insert(c.spec.InitContainers[i].Name)
+	}
 	all := others.Clone()
 	for i := range c.spec.EphemeralContainers {
 		e := &c.spec.EphemeralContainers[i]
@@ -265,6 +268,7 @@ func (c *checker) podResources(at *field.Path) {
 	if r.Claims != nil {
 		c.Forbidden(resourcesAt.Child("claims"), "claims may not be set for Resources at pod-level")
 	}
+	c.claimsOf(resourcesAt.Child("claims"), r.Claims)
 	c.Add(quantity.Requirements{Name: validatePodResourceName, PartialHugePages: c.partialHugePages}.
 		Validate(r.Limits, r.Requests, resourcesAt)...)
 

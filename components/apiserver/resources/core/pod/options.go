@@ -84,17 +84,20 @@ func (o Options) tolerance() tolerance {
 	}
 	inUserNamespace := old.HostUsers != nil && !*old.HostUsers
 	t.hostNetworkInUserNamespace = inUserNamespace && old.HostNetwork
+	partial := func(list corev1.ResourceList) {
+		for name, amount := range list {
+			t.partialHugePages = t.partialHugePages || quantity.IsHugePages(name) && !quantity.FillsHugePages(name, amount)
+		}
+	}
+	partial(old.Overhead)
 	for m := range members(old, nil) {
 		t.devicesInUserNamespace = t.devicesInUserNamespace || inUserNamespace && len(m.VolumeDevices) > 0
 		t.sysAdminWithoutEscalation = t.sysAdminWithoutEscalation || contradictsEscalation(m.SecurityContext)
 		if m.role == initRole && !m.restartable() {
 			t.restartOnResizeInInit = t.restartOnResizeInInit || slices.ContainsFunc(m.ResizePolicy, restartsOnResize)
 		}
-		for _, list := range []corev1.ResourceList{m.Resources.Limits, m.Resources.Requests} {
-			for name, amount := range list {
-				t.partialHugePages = t.partialHugePages || quantity.IsHugePages(name) && !quantity.FillsHugePages(name, amount)
-			}
-		}
+		partial(m.Resources.Limits)
+		partial(m.Resources.Requests)
 	}
 	return t
 }

@@ -48,14 +48,23 @@ func validateStatusUpdate(p, old *corev1.Pod) field.ErrorList {
 	c.claimStatuses(at, now)
 	c.podIPs(at, now, was)
 	c.hostIPs(at, now, was)
-	for name, list := range map[string][]corev1.ContainerStatus{
-		"containerStatuses": now.ContainerStatuses, "initContainerStatuses": now.InitContainerStatuses,
-		"ephemeralContainerStatuses": now.EphemeralContainerStatuses,
+	for _, group := range []struct {
+		name string
+		list []corev1.ContainerStatus
+		role role
+	}{
+		{"containerStatuses", now.ContainerStatuses, mainRole}, {"initContainerStatuses", now.InitContainerStatuses, initRole},
+		{"ephemeralContainerStatuses", now.EphemeralContainerStatuses, ephemeralRole},
 	} {
-		for i := range list {
-			itemAt := at.Child(name).Index(i)
-			c.statusUser(itemAt.Child("user", "linux"), list[i].User)
-			c.deviceHealth(itemAt.Child("allocatedResourcesStatus"), &list[i], now)
+		for i := range group.list {
+			s, itemAt := &group.list[i], at.Child(group.name).Index(i)
+			devicesAt := itemAt.Child("allocatedResourcesStatus")
+			c.statusUser(itemAt.Child("user", "linux"), s.User)
+			if group.role != ephemeralRole {
+				c.deviceHealth(devicesAt, s, c.find(s.Name, group.role), now)
+			} else if len(s.AllocatedResourcesStatus) > 0 {
+				c.Forbidden(devicesAt, "must not be specified in container status")
+			}
 		}
 	}
 	return c.Errors
@@ -233,26 +242,31 @@ func (c *checker) statusUser(at *field.Path, user *corev1.ContainerUser) {
 	}
 }
 
-// deviceHealth checks what is reported of the devices that a container has.
-func (c *checker) deviceHealth(at *field.Path, s *corev1.ContainerStatus, whole *corev1.PodStatus) {
+// find is the spec of a container of one role; nil where there is none.
+func (c *checker) find(name string, r role) *corev1.Container {
 	for m := range members(c.spec, nil) {
-		if m.Name != s.Name {
-			continue
+		if m.role == r && m.Name == name {
+			return m.Container
 		}
-		if m.role == ephemeralRole && len(s.AllocatedResourcesStatus) > 0 {
-			c.Forbidden(at, "must not be specified in container status")
-			return
+	}
+	return nil
+}
+
+// deviceHealth checks what is reported of the devices that a container has. own is nil
+// for a container that is not in the spec, of which only the report itself is checked.
+func (c *checker) deviceHealth(at *field.Path, s *corev1.ContainerStatus, own *corev1.Container, whole *corev1.PodStatus) {
+	for i, r := range s.AllocatedResourcesStatus {
+		if own == nil {
+			break
 		}
-		for i, r := range s.AllocatedResourcesStatus {
-			claimed := strings.HasPrefix(string(r.Name), "claim:")
-			_, requested := m.Resources.Requests[r.Name]
-			switch {
-			case claimed && !usesClaim(m.Container, string(r.Name)) && !usesExtendedClaim(m.Container, string(r.Name), whole.ExtendedResourceClaimStatus):
-				c.Invalid(at.Index(i).Child("name"), r.Name, "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' "+
-					"when container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty")
-			case !claimed && !requested:
-				c.Invalid(at.Index(i).Child("name"), r.Name, "must match one of the container's resource requests")
-			}
+		claimed := strings.HasPrefix(string(r.Name), "claim:")
+		_, requested := own.Resources.Requests[r.Name]
+		switch {
+		case claimed && !usesClaim(own, string(r.Name)) && !usesExtendedClaim(own, string(r.Name), whole.ExtendedResourceClaimStatus):
+			c.Invalid(at.Index(i).Child("name"), r.Name, "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' "+
+				"when container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty")
+		case !claimed && !requested:
+			c.Invalid(at.Index(i).Child("name"), r.Name, "must match one of the container's resource requests")
 		}
 	}
 	for i, r := range s.AllocatedResourcesStatus {
@@ -261,6 +275,11 @@ func (c *checker) deviceHealth(at *field.Path, s *corev1.ContainerStatus, whole 
 			itemAt := at.Index(i).Child("resources").Index(j)
 			problem.OneOf(&c.List, itemAt.Child("health"), device.Health,
 				corev1.ResourceHealthStatusHealthy, corev1.ResourceHealthStatusUnhealthy, corev1.ResourceHealthStatusUnknown)
+			if m := device.Message; m != nil && *m == "" {
+				c.Required(itemAt.Child("message"), "must be non-empty if specified")
+			} else if m != nil && len(*m) > corev1.ResourceHealthMessageMaxLength {
+				c.Add(field.TooLong(itemAt.Child("message"), *m, corev1.ResourceHealthMessageMaxLength))
+			}
 			if seen[device.ResourceID] {
 				c.Duplicate(itemAt.Child("resourceID"), device.ResourceID)
 			}

@@ -151,7 +151,16 @@ func validateSource(found *problem.List, v *corev1.Volume, at *field.Path, o Opt
 			scaleIO(f, at, s.ScaleIO.Gateway, s.ScaleIO.System, s.ScaleIO.VolumeName)
 		}},
 		{"csi", s.CSI != nil, "", func(f *problem.List, at *field.Path) { inlineCSI(f, at, s.CSI) }},
-		{"ephemeral", s.Ephemeral != nil, "", func(f *problem.List, at *field.Path) { ephemeral(f, at, s.Ephemeral) }},
+		{"ephemeral", s.Ephemeral != nil, "", func(f *problem.List, sourceAt *field.Path) {
+			ephemeral(f, sourceAt, s.Ephemeral)
+			if o.PodName == "" || v.Name == "" {
+				return
+			}
+			claim := o.PodName + "-" + v.Name
+			for _, m := range apivalidation.NameIsDNSSubdomain(claim, false) {
+				f.Invalid(at.Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", claim, m))
+			}
+		}},
 		{"image", s.Image != nil, "", func(f *problem.List, at *field.Path) {
 			if !o.NoImageReference {
 				f.NonEmpty(at.Child("reference"), s.Image.Reference)
@@ -161,12 +170,6 @@ func validateSource(found *problem.List, v *corev1.Volume, at *field.Path, o Opt
 	})
 	if i := s.ISCSI; i != nil && i.InitiatorName != nil && len(v.Name)+1+len(i.TargetPortal) > 64 {
 		found.Invalid(at.Child("name"), v.Name, initiatorTooLong)
-	}
-	if s.Ephemeral != nil && o.PodName != "" && v.Name != "" {
-		claim := o.PodName + "-" + v.Name
-		for _, m := range apivalidation.NameIsDNSSubdomain(claim, false) {
-			found.Invalid(at.Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", claim, m))
-		}
 	}
 }
 
