@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,9 @@ func downCommand() *cobra.Command {
 			}
 			for _, name := range swept {
 				fmt.Fprintf(cmd.ErrOrStderr(), "swept what cluster %s had left behind\n", name)
+			}
+			if slices.Contains(swept, name) {
+				return nil
 			}
 			names := []string{name}
 			if all {

@@ -1,21 +1,19 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/tools/clientcmd"
-	kubectl "k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 )
 
 func kubectlCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl [--name NAME] ARGS...",
-		Short: "Be kubectl, for a cluster",
+		Short: "Run kubectl on a cluster",
 		// All flags but a leading --name are kubectl's.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -24,15 +22,7 @@ func kubectlCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := os.Setenv(clientcmd.RecommendedConfigPathEnvVar, path); err != nil {
-				return err
-			}
-			// A later cluster may get the same port: what is cached of one must not
-			// be believed of the other.
-			if err := os.Setenv("KUBECACHEDIR", filepath.Join(filepath.Dir(path), "kubectl")); err != nil {
-				return err
-			}
-			return runKubectl(cmd, args)
+			return becomeKubectl(path, args)
 		},
 	}
 }
@@ -51,16 +41,19 @@ func leadingName(args []string) (name string, rest []string) {
 	return "", args
 }
 
-func runKubectl(cmd *cobra.Command, args []string) error {
-	os.Args = append([]string{"kubectl"}, args...)
-	command := kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
-		PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}),
-		Arguments:     os.Args,
-		IOStreams:     genericiooptions.IOStreams{In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), ErrOut: cmd.ErrOrStderr()},
-	})
-	command.SetArgs(args)
-	command.SilenceUsage, command.SilenceErrors = true, true
-	// CheckErr prints and exits as kubectl does.
-	kubectlutil.CheckErr(command.ExecuteContext(cmd.Context()))
+// becomeKubectl replaces this program by the kubectl beside it.
+func becomeKubectl(kubeconfig string, args []string) error {
+	own, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	program := filepath.Join(filepath.Dir(own), "kubectl")
+	// A later cluster may get the same port: what is cached of one must not be
+	// believed of the other.
+	cache := filepath.Join(filepath.Dir(kubeconfig), "kubectl")
+	env := append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBECACHEDIR="+cache)
+	if err := syscall.Exec(program, append([]string{"kubectl"}, args...), env); err != nil {
+		return fmt.Errorf("%s: %w: make build puts kubectl there", program, err)
+	}
 	return nil
 }
