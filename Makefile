@@ -4,6 +4,11 @@ SHELL := /bin/bash
 
 export GOFLAGS := -buildvcs=false -trimpath
 
+# The version of Kubernetes that the components are compatible with, as they report it.
+KUBERNETES := 1.37.2
+VERSION    := k8s.io/component-base/version
+LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37
+
 COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-network
 LINT       := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOTESTSUM  := gotest.tools/gotestsum@v1.13.0
@@ -27,7 +32,7 @@ build: binary ## build bin/plumb with the components' names beside it, and what 
 .PHONY: binary
 binary:
 	@mkdir -p bin
-	go build -ldflags="-s -w" -o bin/ ./cmd/...
+	go build -ldflags="$(LDFLAGS)" -o bin/ ./cmd/...
 	@for name in $(COMPONENTS); do ln -sf plumb bin/$$name; done
 
 .PHONY: e2e

@@ -48,7 +48,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		{name: ControllerManager, args: c.controllerManagerArgs(), ready: &launch.Probe{URL: "https://127.0.0.1:10257/healthz"}},
 		{name: Scheduler, args: c.schedulerArgs(), ready: &launch.Probe{URL: "https://127.0.0.1:10259/healthz"}},
 		// The control plane runs no pods, but reaches those of the nodes: webhooks and aggregated APIs.
-		{name: Network, args: networkArgs(v1alpha1.ControlPlaneName)},
+		{name: Network, args: c.networkArgs(v1alpha1.ControlPlaneName)},
 	})
 }
 
@@ -110,8 +110,13 @@ func (c *Cluster) schedulerArgs() []string {
 	return []string{"--kubeconfig=" + fmt.Sprintf(confFormat, "scheduler"), "--leader-elect=false"}
 }
 
-func networkArgs(name string) []string {
-	return []string{"--kubeconfig=" + fmt.Sprintf(confFormat, "proxy"), "--hostname-override=" + name}
+func (c *Cluster) networkArgs(name string) []string {
+	return []string{
+		"--kubeconfig=" + fmt.Sprintf(confFormat, "proxy"),
+		"--hostname-override=" + name,
+		// No machine has a default route, which would lead packets to Services out.
+		"--service-cluster-ip-range=" + c.addresses.services.String(),
+	}
 }
 
 // startMachine makes one machine and plugs it in.

@@ -57,7 +57,7 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	return h.startAll([]part{
 		{name: Containerd, program: argv[0], args: argv[1:], env: node.Env()},
 		{name: Kubelet, args: kubeletArgs(spec, address.String()), ready: &launch.Probe{URL: "http://127.0.0.1:10248/healthz"}},
-		{name: Network, args: networkArgs(spec.Name)},
+		{name: Network, args: c.networkArgs(spec.Name)},
 		{name: Proxy, args: []string{"--config=" + proxyConfigFile, "--hostname-override=" + spec.Name}, ready: &launch.Probe{URL: "http://127.0.0.1:10256/healthz"}},
 	})
 }
