@@ -51,6 +51,8 @@ func New(config *Config) (*Manager, error) {
 	}
 	// The API server's priority and fairness is the limit; a second one here would only add delay.
 	base.QPS = -1
+	// Controllers work on deprecated resources too, by design; saying so at each request helps nobody.
+	base.WarningHandlerWithContext = rest.NoWarnings{}
 	base.UserAgent = rest.DefaultKubernetesUserAgent()
 	base.ContentType = "application/vnd.kubernetes.protobuf"
 	base.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
