@@ -51,6 +51,8 @@ func (c *Config) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.Admission.Enable, "enable-admission-plugins", nil, "Admission plugins to run besides the default ones.")
 	fs.StringSliceVar(&c.Admission.Disable, "disable-admission-plugins", nil, "Default admission plugins not to run.")
 	fs.StringVar(&c.Admission.ConfigFile, "admission-control-config-file", "", "Configuration of single admission plugins.")
+	fs.Int64Var(&c.Admission.NotReadySeconds, "default-not-ready-toleration-seconds", c.Admission.NotReadySeconds, "Seconds that pods stay on a node that is not ready, unless they say otherwise.")
+	fs.Int64Var(&c.Admission.UnreachableSeconds, "default-unreachable-toleration-seconds", c.Admission.UnreachableSeconds, "Seconds that pods stay on a node that cannot be reached, unless they say otherwise.")
 	fs.StringSliceVar(&c.AuthorizationModes, "authorization-mode", c.AuthorizationModes, "Authorizers, in the order in which they are asked: Node, RBAC, AlwaysAllow, AlwaysDeny.")
 	fs.StringVar(&c.ProxyClientCert, "proxy-client-cert-file", "", "Client certificate for aggregated API servers.")
 	fs.StringVar(&c.ProxyClientKey, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")

@@ -47,6 +47,9 @@ type AdmissionConfig struct {
 	Enable, Disable []string
 	// ConfigFile configures single plugins.
 	ConfigFile string
+	// NotReadySeconds and UnreachableSeconds are how long pods stay on such a node
+	// that do not say otherwise.
+	NotReadySeconds, UnreachableSeconds int64
 }
 
 // AuthenticationConfig says which proofs of identity are accepted.
@@ -106,6 +109,7 @@ func NewConfig() *Config {
 		Authentication: AuthenticationConfig{
 			Anonymous: true, Lookup: true, ExtendExpiration: true,
 		},
+		Admission:          AdmissionConfig{NotReadySeconds: 300, UnreachableSeconds: 300},
 		AuthorizationModes: []string{ModeAlwaysAllow},
 		Services: ServiceConfig{
 			ClusterIPRange:     "10.0.0.0/24",

@@ -1,0 +1,141 @@
+// Package priority turns a pod's priority class into its priority.
+// See https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/.
+package priority
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/utils/ptr"
+)
+
+// Name is the plugin's.
+const Name = "Priority"
+
+// Classes reads priority classes.
+type Classes struct {
+	Get  func(ctx context.Context, namespace, name string) (*schedulingv1.PriorityClass, error)
+	List func(ctx context.Context, namespace string) ([]*schedulingv1.PriorityClass, error)
+}
+
+// Plugin implements admission.MutationInterface and admission.ValidationInterface.
+type Plugin struct {
+	*admission.Handler
+	classes Classes
+}
+
+var (
+	_ admission.MutationInterface   = &Plugin{}
+	_ admission.ValidationInterface = &Plugin{}
+)
+
+// New resolves classes.
+func New(classes Classes) *Plugin {
+	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete), classes: classes}
+}
+
+// Admit resolves a new pod's class, and keeps an old pod's priority.
+func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetSubresource() != "" || a.GetResource().GroupResource() != corev1.Resource("pods") {
+		return nil
+	}
+	pod, ok := a.GetObject().(*corev1.Pod)
+	if !ok {
+		return nil
+	}
+	if a.GetOperation() == admission.Update {
+		if old, ok := a.GetOldObject().(*corev1.Pod); ok {
+			keep(&pod.Spec.Priority, old.Spec.Priority)
+			keep(&pod.Spec.PreemptionPolicy, old.Spec.PreemptionPolicy)
+		}
+		return nil
+	}
+	return p.resolve(ctx, a, pod)
+}
+
+// keep restores what an update leaves out.
+func keep[T any](value **T, old *T) {
+	if *value == nil {
+		*value = old
+	}
+}
+
+func (p *Plugin) resolve(ctx context.Context, a admission.Attributes, pod *corev1.Pod) error {
+	class, err := p.classOf(ctx, a, pod.Spec.PriorityClassName)
+	if err != nil {
+		return err
+	}
+	pod.Spec.PriorityClassName = class.Name
+	if asked := pod.Spec.Priority; asked != nil && *asked != class.Value {
+		return admission.NewForbidden(a, fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *asked, class.Value))
+	}
+	pod.Spec.Priority = ptr.To(class.Value)
+	if class.PreemptionPolicy == nil {
+		return nil
+	}
+	if asked := pod.Spec.PreemptionPolicy; asked != nil && *asked != *class.PreemptionPolicy {
+		return admission.NewForbidden(a, fmt.Errorf("the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed %s from the given PriorityClass name", *asked, *class.PreemptionPolicy))
+	}
+	pod.Spec.PreemptionPolicy = ptr.To(*class.PreemptionPolicy)
+	return nil
+}
+
+// classOf is the named class or, without a name, the default one, or none of value 0.
+func (p *Plugin) classOf(ctx context.Context, a admission.Attributes, name string) (*schedulingv1.PriorityClass, error) {
+	if name != "" {
+		class, err := p.classes.Get(ctx, "", name)
+		if apierrors.IsNotFound(err) {
+			return nil, admission.NewForbidden(a, fmt.Errorf("no PriorityClass with name %v was found", name))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("failed to get PriorityClass with name %s: %w", name, err)
+		}
+		return class, nil
+	}
+	class, err := p.defaultClass(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("error occurred while retrieving default priority class: %w", err)
+	}
+	if class == nil {
+		return &schedulingv1.PriorityClass{PreemptionPolicy: ptr.To(corev1.PreemptLowerPriority)}, nil
+	}
+	return class, nil
+}
+
+// defaultClass is the lowest of those marked so; more than one can only come of a race.
+func (p *Plugin) defaultClass(ctx context.Context) (*schedulingv1.PriorityClass, error) {
+	classes, err := p.classes.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var lowest *schedulingv1.PriorityClass
+	for _, class := range classes {
+		if class.GlobalDefault && (lowest == nil || class.Value < lowest.Value) {
+			lowest = class
+		}
+	}
+	return lowest, nil
+}
+
+// Validate sees to it that there is one default class at most.
+func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if a.GetSubresource() != "" || a.GetResource().GroupResource() != schedulingv1.Resource("priorityclasses") {
+		return nil
+	}
+	class, ok := a.GetObject().(*schedulingv1.PriorityClass)
+	if !ok || !class.GlobalDefault {
+		return nil
+	}
+	existing, err := p.defaultClass(ctx)
+	if err != nil {
+		return fmt.Errorf("failed to get default priority class: %w", err)
+	}
+	if existing != nil && (a.GetOperation() == admission.Create || existing.Name != class.Name) {
+		return admission.NewForbidden(a, fmt.Errorf("PriorityClass %v is already marked as default. Only one default can exist", existing.Name))
+	}
+	return nil
+}
