@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -148,9 +147,4 @@ func prepareForEphemeral(p, old *corev1.Pod) {
 	p.Spec, p.Status = old.Spec, old.Status
 	p.Spec.EphemeralContainers = asked
 	metav1.ResetObjectMetaForStatus(&p.ObjectMeta, &old.ObjectMeta)
-}
-
-// ValidateName checks the name of a pod, or of what names pods after itself.
-func ValidateName(name string, prefix bool) []string {
-	return apivalidation.NameIsDNSSubdomain(name, prefix)
 }
