@@ -106,6 +106,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	if err := m.awaitAPI(ctx); err != nil {
 		return ended(ctx)
 	}
+	m.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: m.client.CoreV1().Events("")})
+	defer m.events.Shutdown()
 	work := func(ctx context.Context) { m.work(ctx, controllers) }
 	if m.config.Election.Enabled {
 		err = m.lead(ctx, work)
@@ -233,8 +235,6 @@ func (m *Manager) lead(ctx context.Context, work func(context.Context)) error {
 
 // work runs all controllers and returns once the last of them has ended.
 func (m *Manager) work(ctx context.Context, controllers []controller.Controller) {
-	m.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: m.client.CoreV1().Events("")})
-	defer m.events.Shutdown()
 	m.informers.StartWithContext(ctx)
 	defer m.informers.Shutdown()
 
