@@ -4,6 +4,7 @@ package resourcequota
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -44,8 +45,14 @@ type Controller struct {
 // counter is a resource of which objects are counted.
 type counter struct {
 	evaluator quotav1.Evaluator
-	synced    func() bool
+	synced    cache.DoneChecker
+	// run watches the resource; nil if one of the manager's informers does.
+	run   func(ctx context.Context)
+	start sync.Once
 }
+
+// listPatience bounds the wait for a resource's first list.
+const listPatience = 10 * time.Second
 
 // New makes the resource quota controller, which counts everything anew each period.
 func New(env *controller.Env, workers int, period time.Duration) (controller.Controller, error) {
@@ -72,7 +79,7 @@ func New(env *controller.Env, workers int, period time.Duration) (controller.Con
 		if err != nil {
 			return nil, err
 		}
-		c.counters[evaluator.GroupResource()] = &counter{evaluator: evaluator, synced: informer.Informer().HasSynced}
+		c.counters[evaluator.GroupResource()] = &counter{evaluator: evaluator, synced: informer.Informer().HasSyncedChecker()}
 		c.watch(informer.Informer(), evaluator)
 	}
 	return c, nil
@@ -219,10 +226,28 @@ func countedBy(name corev1.ResourceName) (schema.GroupResource, bool) {
 
 // counter returns the counter of a resource and starts one where there is none; nil if no such resource is served.
 func (c *Controller) counter(ctx context.Context, resource schema.GroupResource) (*counter, error) {
+	known, err := c.counterOf(resource)
+	if known == nil || err != nil {
+		return nil, err
+	}
+	if known.run != nil {
+		known.start.Do(func() { c.running.Go(func() { known.run(ctx) }) })
+	}
+	// A resource that cannot be listed, say because it was just removed, must not hold up other quotas for long.
+	bounded, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	if !cache.WaitFor(bounded, "", known.synced) {
+		return nil, fmt.Errorf("%s cannot be counted: its objects have not been listed", resource)
+	}
+	return known, nil
+}
+
+// counterOf returns the counter of a resource, made if there is none.
+func (c *Controller) counterOf(resource schema.GroupResource) (*counter, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.counters[resource]; known != nil {
-		return known, c.waitFor(ctx, known)
+		return known, nil
 	}
 	if _, ignored := quota.Ignored()[resource]; ignored {
 		return nil, nil
@@ -246,7 +271,7 @@ func (c *Controller) counter(ctx context.Context, resource schema.GroupResource)
 			alias = name
 		}
 	}
-	fresh := &counter{evaluator: generic.NewObjectCountEvaluator(resource, list, alias), synced: generated.Informer().HasSynced}
+	fresh := &counter{evaluator: generic.NewObjectCountEvaluator(resource, list, alias), synced: generated.Informer().HasSyncedChecker(), run: generated.Informer().RunWithContext}
 	c.counters[resource] = fresh
 	_, err = generated.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(obj any) {
 		if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -259,13 +284,5 @@ func (c *Controller) counter(ctx context.Context, resource schema.GroupResource)
 	if err != nil {
 		return nil, err
 	}
-	c.running.Go(func() { generated.Informer().RunWithContext(ctx) })
-	return fresh, c.waitFor(ctx, fresh)
-}
-
-func (c *Controller) waitFor(ctx context.Context, known *counter) error {
-	if known.synced() || cache.WaitForCacheSync(ctx.Done(), known.synced) {
-		return nil
-	}
-	return ctx.Err()
+	return fresh, nil
 }
