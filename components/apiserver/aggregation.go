@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"net/url"
 
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/util/webhook"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
@@ -32,7 +30,3 @@ func (s *server) serviceResolver() (webhook.ServiceResolver, error) {
 // unverifiedTLS is for pods and services that are proxied to: nobody vouches for their
 // certificates, and the API server passes no credentials of its own on to them.
 func unverifiedTLS() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
-
-func (s *server) registerAPIServices(front *aggregator.APIAggregator, core *genericapiserver.GenericAPIServer, custom *apiextensions.CustomResourceDefinitions) error {
-	return nil
-}

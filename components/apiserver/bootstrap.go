@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/plumbline/plumbline/components/apiserver/authorization/policy"
+	"github.com/plumbline/plumbline/components/apiserver/flowcontrol"
 	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 	"github.com/plumbline/plumbline/components/apiserver/resources/scheduling"
 )
@@ -31,7 +32,7 @@ func (s *server) startBootstrap(ctx context.Context) {
 	go func() {
 		retry := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Cap: time.Second, Steps: 1 << 20}
 		err := wait.ExponentialBackoffWithContext(ctx, retry, func(ctx context.Context) (bool, error) {
-			err := errors.Join(s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx), s.ensureServiceCIDR(ctx))
+			err := errors.Join(s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx), s.ensureServiceCIDR(ctx), s.ensureTrust(ctx), flowcontrol.Ensure(ctx, s.direct, s.scheme.Default))
 			if err != nil {
 				klog.ErrorS(err, "The objects every cluster has cannot be stored yet")
 			}
