@@ -34,6 +34,7 @@ import (
 	"github.com/plumbline/plumbline/framework/fabric"
 	"github.com/plumbline/plumbline/framework/launch"
 	"github.com/plumbline/plumbline/framework/machine"
+	"github.com/plumbline/plumbline/framework/machine/cgroup"
 	"github.com/plumbline/plumbline/framework/pki"
 	"github.com/plumbline/plumbline/framework/runtime"
 )
@@ -139,6 +140,11 @@ func (c *Cluster) boot(ctx context.Context) error {
 		return c.because(ctx, err)
 	}
 	c.reach("api", "API answering")
+	for _, name := range c.Machines() {
+		if err := c.Machine(name).SetWeight(cgroup.UsualWeight); err != nil {
+			return err
+		}
+	}
 	var names []string
 	for _, node := range c.spec.Spec.Nodes {
 		names = append(names, node.Name)
@@ -247,6 +253,13 @@ func (c *Cluster) reach(name, text string) {
 	if c.options.progress != nil {
 		c.options.progress(phase)
 	}
+}
+
+// reached reports whether a phase of the boot is complete.
+func (c *Cluster) reached(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.phases, func(p Phase) bool { return p.Name == name })
 }
 
 // Name is the cluster's name.

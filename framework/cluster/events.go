@@ -30,10 +30,7 @@ func bootTimeout() time.Duration {
 func (c *Cluster) observe(event launch.Event) {
 	c.mu.Lock()
 	c.events = append(c.events, event)
-	ends, ready := 0, false
-	for _, phase := range c.phases {
-		ready = ready || phase.Name == "nodes"
-	}
+	ends := 0
 	for _, e := range c.events {
 		if e.Change == launch.Ended && e.Machine == event.Machine && e.Component == event.Component {
 			ends++
@@ -41,6 +38,7 @@ func (c *Cluster) observe(event launch.Event) {
 	}
 	down := c.down
 	c.mu.Unlock()
+	ready := c.reached("nodes")
 	if c.options.events != nil {
 		c.options.events(event)
 	}

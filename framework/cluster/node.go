@@ -10,8 +10,12 @@ import (
 
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/launch"
+	"github.com/plumbline/plumbline/framework/machine/cgroup"
 	"github.com/plumbline/plumbline/framework/runtime"
 )
+
+// bootWeight is the weight of nodes while the control plane starts.
+const bootWeight = cgroup.UsualWeight / 4
 
 const (
 	kubeletConfigFile = "/var/lib/kubelet/config.yaml"
@@ -38,6 +42,12 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	h, err := c.startMachine(ctx, machinePlan{spec: spec, address: address, files: files})
 	if err != nil {
 		return err
+	}
+	if !c.reached("api") {
+		// Until the API answers, everything waits for it, and it for a processor.
+		if err := h.machine.SetWeight(bootWeight); err != nil {
+			return err
+		}
 	}
 	// Written from outside into the running machine: a bounded disk is mounted in there alone.
 	node.Root = h.machine.HostPath(containerdRoot)

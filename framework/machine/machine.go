@@ -266,6 +266,10 @@ func (m *Machine) Cgroup() string { return m.config.Cgroup }
 // Limits are the limits that the machine was made with.
 func (m *Machine) Limits() Limits { return m.config.Limits }
 
+// SetWeight sets the machine's share of processor time relative to the other
+// machines of its cluster; cgroup.UsualWeight is what it starts with.
+func (m *Machine) SetWeight(weight int) error { return m.group.SetWeight(weight) }
+
 // Done is closed when the machine has ended.
 func (m *Machine) Done() <-chan struct{} { return m.done }
 

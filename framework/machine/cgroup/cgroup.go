@@ -214,6 +214,32 @@ func (g *Group) set(s setting, unified []setting) error {
 	return fmt.Errorf("this kernel offers no %q control group controller, which a limit on it needs: mount it, or leave the limit out", s.controller)
 }
 
+// UsualWeight is the weight that every group starts with.
+const UsualWeight = 100
+
+// SetWeight sets the group's share of processor time relative to its siblings,
+// where there is not enough for all. Hierarchies without the cpu controller are
+// passed over.
+func (g *Group) SetWeight(weight int) error {
+	const usualShares = 1024 // of version 1
+	for _, h := range g.hierarchies {
+		file, value := "", 0
+		switch {
+		case h.has("cpu"):
+			file, value = "cpu.shares", usualShares*weight/UsualWeight
+		case h.Unified:
+			file, value = "cpu.weight", weight
+		default:
+			continue
+		}
+		err := os.WriteFile(filepath.Join(h.Mount, g.path, file), []byte(strconv.Itoa(value)), 0o644)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Add moves a process into the group.
 func (g *Group) Add(pid int) error {
 	for _, h := range g.hierarchies {
