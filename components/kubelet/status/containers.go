@@ -72,7 +72,7 @@ func (g *generator) container(c *v1.Container, previous []v1.ContainerStatus, k 
 	} else if before != nil && before.ContainerID == out.ContainerID {
 		out.LastTerminationState = before.LastTerminationState
 	}
-	if held, ok := g.Held[c.Name]; ok && !newest.Running() {
+	if held, ok := g.Held[c.Name]; ok && g.comesBack(c, newest, k) {
 		if out.State.Terminated != nil {
 			out.LastTerminationState = out.State
 		}
@@ -125,8 +125,42 @@ func (g *generator) withoutContainer(c *v1.Container, before *v1.ContainerStatus
 		out.Ready = true
 		return out
 	}
+	if g.Ended && k == regularKind && g.initDone() {
+		// The pod ended before this container could begin.
+		out.State.Terminated = &v1.ContainerStateTerminated{
+			Reason:   "ContainerStatusUnknown",
+			Message:  "The container could not be located when the pod was terminated",
+			ExitCode: 137,
+		}
+		return out
+	}
 	out.State.Waiting = waiting
 	return out
+}
+
+// comesBack says whether a container that does not run is to be started again.
+func (g *generator) comesBack(c *v1.Container, newest *runtime.Container, k kind) bool {
+	switch {
+	case newest.Running() || g.Ended:
+		return false
+	case !newest.Exited():
+		return true
+	case k == onceKind || k == sidecarKind:
+		return lifecycle.IsSidecar(c) || lifecycle.InitShouldRestart(g.Pod, c, newest.ExitCode)
+	}
+	return k == regularKind && lifecycle.ShouldRestart(g.Pod, c, newest.ExitCode)
+}
+
+// initDone says whether all init containers have done their part.
+func (g *generator) initDone() bool {
+	for i := range g.Pod.Spec.InitContainers {
+		c := &g.Pod.Spec.InitContainers[i]
+		have := g.State.Container(c.Name)
+		if have == nil || !lifecycle.IsSidecar(c) && !(have.Exited() && have.ExitCode == 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // firstPending says whether an init container is the one that is about to run.

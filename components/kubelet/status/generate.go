@@ -69,7 +69,10 @@ func Generate(in Input) v1.PodStatus {
 			g.out.StartTime = &now
 		}
 	}
-	g.out.InitContainerStatuses, g.out.ContainerStatuses, g.out.EphemeralContainerStatuses = g.containers()
+	if in.Verdict == nil || in.State != nil || len(in.Previous.ContainerStatuses) > 0 {
+		// A pod that was refused has no containers to speak of.
+		g.out.InitContainerStatuses, g.out.ContainerStatuses, g.out.EphemeralContainerStatuses = g.containers()
+	}
 	g.phase()
 	g.addresses()
 	g.conditions()

@@ -36,7 +36,7 @@ func (m *Manager) emptyDir(pod *v1.Pod, volume *v1.Volume) (string, error) {
 		return "", fmt.Errorf("unknown storage medium %q", source.Medium)
 	}
 	// Containers that share it may run as any user.
-	if info, err := os.Stat(dir); err == nil && info.Mode().Perm() != 0o777 {
+	if info, err := os.Stat(dir); err == nil && info.Mode()&(os.ModePerm|os.ModeSticky) != 0o777 {
 		if err := os.Chmod(dir, 0o777|info.Mode()&os.ModeSetgid); err != nil {
 			return "", err
 		}
