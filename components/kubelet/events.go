@@ -39,6 +39,12 @@ func (e *events) container(pod *v1.Pod, container, eventType, reason, message st
 	e.recorder.Event(ref, eventType, reason, message)
 }
 
+// evicted records that a pod was ended, with figures that say why.
+func (e *events) evicted(pod *v1.Pod, annotations map[string]string, reason, message string) {
+	ref := &v1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
+	e.recorder.AnnotatedEventf(ref, annotations, v1.EventTypeWarning, reason, "%s", message)
+}
+
 // fieldPath says where in the pod's spec a container stands.
 func fieldPath(pod *v1.Pod, name string) string {
 	if name == "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/plumbline/plumbline/components/kubelet/admission"
 	"github.com/plumbline/plumbline/components/kubelet/cgroup"
+	"github.com/plumbline/plumbline/components/kubelet/containerlog"
 	"github.com/plumbline/plumbline/components/kubelet/cri"
 	"github.com/plumbline/plumbline/components/kubelet/environment"
 	"github.com/plumbline/plumbline/components/kubelet/image"
@@ -285,7 +287,9 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		k.spawn(func() { mirrors.Run(ctx) })
 	}
 	k.startSources(ctx)
-	k.startStats(ctx)
+	if err := k.startStats(ctx); err != nil {
+		return err
+	}
 	k.background(ctx, k.serve)
 	return nil
 }
@@ -453,10 +457,46 @@ func (k *kubelet) healthy() error {
 	return nil
 }
 
-// startStats measures the node and its pods.
-func (k *kubelet) startStats(context.Context) {
+// startStats measures the node and its pods, and relieves the node when it runs
+// short of something.
+func (k *kubelet) startStats(ctx context.Context) error {
 	k.stats = &stats.Provider{
 		NodeName: k.config.NodeName, Runtime: k.cri.Runtime, Images: k.cri.Images,
 		RootDir: k.config.RootDir, LogDir: k.kc.PodLogsDir, Pods: k.pods.Pods,
 	}
+	collector := image.NewCollector(image.CollectorConfig{
+		Images: k.cri.Images, Runtime: k.cri.Runtime,
+		High: int(*k.kc.ImageGCHighThresholdPercent), Low: int(*k.kc.ImageGCLowThresholdPercent),
+		MinAge: k.kc.ImageMinimumGCAge.Duration, MaxAge: k.kc.ImageMaximumGCAge.Duration,
+		Disk: k.imageDisk,
+		Warn: func(reason, message string) { k.events.node(v1.EventTypeWarning, reason, message) },
+	})
+	k.spawn(func() { collector.Run(ctx) })
+
+	size, err := resource.ParseQuantity(k.kc.ContainerLogMaxSize)
+	if err != nil {
+		return fmt.Errorf("containerLogMaxSize: %q: %w", k.kc.ContainerLogMaxSize, err)
+	}
+	rotator := &containerlog.Rotator{
+		MaxSize: size.Value(), MaxFiles: int(*k.kc.ContainerLogMaxFiles), Every: k.kc.ContainerLogMonitorInterval.Duration,
+		Pods: k.observer.List, Reopen: k.cri.Runtime.ReopenContainerLog,
+	}
+	k.spawn(func() { rotator.Run(ctx) })
+	return k.startEviction(ctx, collector)
+}
+
+// imageDisk measures the file system that the images are on.
+func (k *kubelet) imageDisk(ctx context.Context) (used, capacity uint64, err error) {
+	figures, err := k.stats.Node(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	fs := figures.Fs
+	if figures.Runtime != nil && figures.Runtime.ImageFs != nil {
+		fs = figures.Runtime.ImageFs
+	}
+	if fs == nil || fs.CapacityBytes == nil || fs.AvailableBytes == nil {
+		return 0, 0, errors.New("the image file system was not measured")
+	}
+	return *fs.CapacityBytes - *fs.AvailableBytes, *fs.CapacityBytes, nil
 }
