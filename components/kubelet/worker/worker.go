@@ -97,6 +97,7 @@ type worker struct {
 	// preStopped are containers whose preStop hook was run.
 	preStopped *stopLog
 	volumesUp  bool
+	mirrored   bool
 }
 
 func newWorker(m *Manager, pod *v1.Pod) *worker {
@@ -315,6 +316,10 @@ func (w *worker) step(ctx context.Context) (finished bool) {
 			w.mu.Unlock()
 			return w.step(ctx)
 		}
+		if !w.mirrored && w.m.c.Mirrors != nil && podsource.IsStatic(pod) {
+			w.mirrored = true
+			w.m.c.Mirrors.Wanted(pod)
+		}
 		w.probe(ctx, pod, state)
 		w.report(pod, state)
 		w.sync(ctx, pod, state)
@@ -446,9 +451,6 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, state *runtime.Pod) {
 	if plan.Empty() && (!stale || !w.volumesUp) {
 		w.later(plan.Again)
 		return
-	}
-	if w.m.c.Mirrors != nil && podsource.IsStatic(pod) {
-		w.m.c.Mirrors.Wanted(pod)
 	}
 	w.begin(ctx, 0, func(ctx context.Context) outcome { return w.carryOut(ctx, pod, plan) })
 }
