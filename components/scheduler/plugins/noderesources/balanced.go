@@ -36,7 +36,7 @@ func NewBalancedAllocation(_ context.Context, obj runtime.Object, _ fwk.Handle) 
 	}
 	return &BalancedAllocation{scorer{
 		resources: args.Resources,
-		rate:      balance,
+		rating:    balancedAllocation,
 		requests:  helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true},
 		node:      fwk.NodeInfo.GetRequested,
 	}}, nil

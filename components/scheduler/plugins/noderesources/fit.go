@@ -51,12 +51,14 @@ func NewFit(_ context.Context, obj runtime.Object, _ fwk.Handle) (fwk.Plugin, er
 		return nil, err
 	}
 	strategy := args.ScoringStrategy
+	how, shape := ratingOf(strategy)
 	return &Fit{
 		ignored:       sets.New(args.IgnoredResources...),
 		ignoredGroups: sets.New(args.IgnoredResourceGroups...),
 		scorer: scorer{
 			resources: strategy.Resources,
-			rate:      strategyRate(strategy),
+			rating:    how,
+			shape:     shape,
 			requests:  helper.PodResourcesOptions{SkipPodLevelResources: true, NonMissingContainerRequests: assumedRequests()},
 			node:      fwk.NodeInfo.GetNonZeroRequested,
 		},

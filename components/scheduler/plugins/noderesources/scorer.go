@@ -21,10 +21,33 @@ type usage struct {
 // scorer gathers the usage of the configured resources and rates it.
 type scorer struct {
 	resources []configv1.ResourceSpec
-	rate      func([]usage) int64
+	rating    rating
+	shape     []configv1.UtilizationShapePoint
 	requests  helper.PodResourcesOptions
 	// node reads what the node's pods take of CPU and memory: stated requests, or with defaults for unstated ones.
 	node func(fwk.NodeInfo) fwk.Resource
+}
+
+// rating is a way to turn usage into a score. A function value would do as well, but then the usage of every node
+// would be allocated anew.
+type rating int
+
+const (
+	leastAllocated rating = iota
+	mostAllocated
+	requestedToCapacityRatio
+	balancedAllocation
+)
+
+// ratingOf returns the rating of a validated strategy.
+func ratingOf(strategy *configv1.ScoringStrategy) (rating, []configv1.UtilizationShapePoint) {
+	switch strategy.Type {
+	case configv1.MostAllocated:
+		return mostAllocated, nil
+	case configv1.RequestedToCapacityRatio:
+		return requestedToCapacityRatio, strategy.RequestedToCapacityRatio.Shape
+	}
+	return leastAllocated, nil
 }
 
 // amounts are a pod's requests in the order of the scorer's resources.
@@ -89,75 +112,70 @@ func (s *scorer) score(pod amounts, node fwk.NodeInfo) int64 {
 		u.with = u.before + pod[i]
 		list = append(list, u)
 	}
-	return s.rate(list)
+	switch s.rating {
+	case mostAllocated:
+		return weightedMean(list, fullness)
+	case requestedToCapacityRatio:
+		return alongShape(list, s.shape)
+	case balancedAllocation:
+		return balance(list)
+	}
+	return weightedMean(list, emptiness)
 }
 
-// strategyRate returns the rating of a validated strategy.
-func strategyRate(strategy *configv1.ScoringStrategy) func([]usage) int64 {
-	switch strategy.Type {
-	case configv1.MostAllocated:
-		return weightedMean(func(u usage) int64 { return min(u.with, u.allocatable) * fwk.MaxScore / u.allocatable })
-	case configv1.RequestedToCapacityRatio:
-		return shaped(strategy.RequestedToCapacityRatio.Shape)
-	default:
-		return weightedMean(func(u usage) int64 {
-			if u.with > u.allocatable {
-				return 0
-			}
-			return (u.allocatable - u.with) * fwk.MaxScore / u.allocatable
-		})
-	}
+func fullness(u usage) int64 { return min(u.with, u.allocatable) * fwk.MaxScore / u.allocatable }
+
+func emptiness(u usage) int64 {
+	return max(0, u.allocatable-u.with) * fwk.MaxScore / u.allocatable
 }
 
-func weightedMean(rate func(usage) int64) func([]usage) int64 {
-	return func(list []usage) int64 {
-		var sum, weights int64
-		for _, u := range list {
-			sum += rate(u) * u.weight
-			weights += u.weight
-		}
-		if weights == 0 {
-			return 0
-		}
-		return sum / weights
+func weightedMean(list []usage, rate func(usage) int64) int64 {
+	var sum, weights int64
+	for _, u := range list {
+		sum += rate(u) * u.weight
+		weights += u.weight
 	}
+	if weights == 0 {
+		return 0
+	}
+	return sum / weights
 }
 
 // maxShapeScore is the highest score that a point of a shape may have.
 const maxShapeScore = 10
 
-// shaped rates by a line through the points of the shape. A resource that rates 0 does not weigh in.
-func shaped(shape []configv1.UtilizationShapePoint) func([]usage) int64 {
-	line := func(utilization int64) int64 {
-		height := func(i int) int64 { return int64(shape[i].Score) * (fwk.MaxScore / maxShapeScore) }
-		for i := range shape {
-			right := int64(shape[i].Utilization)
-			if utilization > right {
-				continue
-			}
-			if i == 0 {
-				return height(0)
-			}
-			left := int64(shape[i-1].Utilization)
-			return height(i-1) + (height(i)-height(i-1))*(utilization-left)/(right-left)
+// alongShape rates by a line through the points of the shape. A resource that rates 0 does not weigh in.
+func alongShape(list []usage, shape []configv1.UtilizationShapePoint) int64 {
+	var sum, weights int64
+	for _, u := range list {
+		utilization := int64(100)
+		if u.with <= u.allocatable {
+			utilization = u.with * 100 / u.allocatable
 		}
-		return height(len(shape) - 1)
+		if score := height(shape, utilization); score > 0 {
+			sum += score * u.weight
+			weights += u.weight
+		}
 	}
-	return func(list []usage) int64 {
-		var sum, weights int64
-		for _, u := range list {
-			utilization := int64(100)
-			if u.with <= u.allocatable {
-				utilization = u.with * 100 / u.allocatable
-			}
-			if score := line(utilization); score > 0 {
-				sum += score * u.weight
-				weights += u.weight
-			}
-		}
-		if weights == 0 {
-			return 0
-		}
-		return int64(math.Round(float64(sum) / float64(weights)))
+	if weights == 0 {
+		return 0
 	}
+	return int64(math.Round(float64(sum) / float64(weights)))
+}
+
+// height is the height of the line at a utilization: level before the first and after the last point.
+func height(shape []configv1.UtilizationShapePoint, utilization int64) int64 {
+	at := func(i int) int64 { return int64(shape[i].Score) * (fwk.MaxScore / maxShapeScore) }
+	for i := range shape {
+		right := int64(shape[i].Utilization)
+		if utilization > right {
+			continue
+		}
+		if i == 0 {
+			return at(0)
+		}
+		left := int64(shape[i-1].Utilization)
+		return at(i-1) + (at(i)-at(i-1))*(utilization-left)/(right-left)
+	}
+	return at(len(shape) - 1)
 }
