@@ -13,9 +13,11 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	mutatingadmissionpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	validatingadmissionpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
+	quotav1 "k8s.io/apiserver/pkg/quota/v1"
 	"k8s.io/apiserver/pkg/server/options"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/webhook"
@@ -28,6 +30,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/admission/nodetaint"
 	"github.com/plumbline/plumbline/components/apiserver/admission/podsecurity"
 	"github.com/plumbline/plumbline/components/apiserver/admission/priority"
+	"github.com/plumbline/plumbline/components/apiserver/admission/quota"
 	"github.com/plumbline/plumbline/components/apiserver/admission/runtimeclass"
 	"github.com/plumbline/plumbline/components/apiserver/admission/serviceaccount"
 	"github.com/plumbline/plumbline/components/apiserver/admission/storageprotection"
@@ -98,8 +101,10 @@ func (s *server) newAdmission() error {
 			opts.DefaultOffPlugins.Insert(p.name)
 		}
 	}
+	resourcequota.Register(opts.Plugins)
+	// Quota comes last: what another refuses must not be charged.
 	opts.RecommendedPluginOrder = append(order, mutatingadmissionpolicy.PluginName, mutatingwebhook.PluginName,
-		validatingadmissionpolicy.PluginName, validatingwebhook.PluginName)
+		validatingadmissionpolicy.PluginName, validatingwebhook.PluginName, resourcequota.PluginName)
 	opts.EnablePlugins, opts.DisablePlugins, opts.ConfigFile = s.config.Admission.Enable, s.config.Admission.Disable, s.config.Admission.ConfigFile
 	if errs := opts.Validate(); len(errs) > 0 {
 		return fmt.Errorf("admission: %w", errs[0])
@@ -110,5 +115,16 @@ func (s *server) newAdmission() error {
 	}
 	wrapper := webhook.NewDefaultAuthenticationInfoResolverWrapper(s.proxied, s.generic.EgressSelector, s.generic.LoopbackClientConfig, s.generic.TracerProvider)
 	webhooks := webhookinit.NewPluginInitializer(wrapper, resolver)
-	return opts.ApplyTo(s.generic, s.informers, s.client, s.dynamic, utilfeature.DefaultFeatureGate, s.generic.EffectiveVersion, webhooks)
+	return opts.ApplyTo(s.generic, s.informers, s.client, s.dynamic, utilfeature.DefaultFeatureGate, s.generic.EffectiveVersion, webhooks, quotas{})
+}
+
+// quotas tells the library's quota plugin how objects are measured.
+type quotas struct{}
+
+func (quotas) Initialize(p admission.Interface) {
+	if wants, ok := p.(interface {
+		SetQuotaConfiguration(quotav1.Configuration)
+	}); ok {
+		wants.SetQuotaConfiguration(quota.Configuration())
+	}
 }

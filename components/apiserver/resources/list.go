@@ -28,7 +28,7 @@ import (
 // All lists the resources in the order in which their groups are preferred. Adding
 // a resource is one file and one line here.
 func All() []resource.Entry {
-	return withProvisional([]resource.Entry{
+	return []resource.Entry{
 		core.Namespaces(),
 		core.Nodes(),
 		pod.Pods(),
@@ -97,5 +97,5 @@ func All() []resource.Entry {
 		dra.ResourceClaimTemplates(),
 		dra.ResourceSlices(),
 		storagemigration.StorageVersionMigrations(),
-	})
+	}
 }
