@@ -6,6 +6,7 @@ package objectcache
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -280,7 +281,8 @@ func (c *Cache) set(e *entry, object runtime.Object, err error) {
 }
 
 func (e *entry) notFound() error {
-	return apierrors.NewNotFound(schema.GroupResource{Resource: string(e.ref.Kind)}, e.ref.Name)
+	// Users know these errors by the resource in the singular.
+	return apierrors.NewNotFound(schema.GroupResource{Resource: strings.TrimSuffix(string(e.ref.Kind), "s")}, e.ref.Name)
 }
 
 func (e *entry) immutable() bool {

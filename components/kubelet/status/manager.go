@@ -19,7 +19,7 @@ import (
 
 // patience is how long a status is held back that says no more than "being
 // created": most pods run before it is over, and one patch says both.
-const patience = 150 * time.Millisecond
+const patience = 500 * time.Millisecond
 
 // Manager sends the statuses of pods to the API server: for each pod one at a time,
 // the latest wins, and only what changed.

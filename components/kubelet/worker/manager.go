@@ -107,7 +107,7 @@ func (m *Manager) Set(pod *v1.Pod) {
 		// It ended before this kubelet began and nothing is left of it: only its status stays.
 		w = m.newWorker(pod)
 		w.phase = ended
-		close(w.stopped)
+		close(w.settled)
 	} else {
 		w = m.newWorker(pod)
 	}
@@ -179,7 +179,7 @@ func (m *Manager) Refresh(uid types.UID) {
 }
 
 // End ends a pod for a reason of the node's, such as eviction, and returns when its
-// containers have ended. grace, if not nil, is the longest it may take.
+// containers have ended and its volumes, which may be in memory, are given back. grace, if not nil, is the longest it may take.
 func (m *Manager) End(ctx context.Context, uid types.UID, verdict status.Verdict, grace *int64) error {
 	m.mu.Lock()
 	w := m.workers[uid]
@@ -189,7 +189,7 @@ func (m *Manager) End(ctx context.Context, uid types.UID, verdict status.Verdict
 	}
 	w.end(verdict, grace)
 	select {
-	case <-w.stopped:
+	case <-w.settled:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -231,10 +231,9 @@ func (w *worker) preStop(ctx context.Context, r stopRequest) {
 // rest gives back what an ended pod does not need: its volumes and its cgroup. Its
 // containers stay for their logs.
 func (w *worker) rest(ctx context.Context, pod *v1.Pod) {
-	if w.op != nil || !w.volumesUp {
+	if w.op != nil || !w.resting || !w.due() {
 		return
 	}
-	w.volumesUp = false
 	w.begin(ctx, 0, func(context.Context) outcome {
 		err := w.m.c.Volumes.Unmount(w.uid)
 		if cgroupErr := w.m.c.Cgroups.Remove(w.uid); cgroupErr != nil {

@@ -71,8 +71,9 @@ type worker struct {
 	orphan  bool
 	after   []chan struct{}
 	wake    chan struct{}
-	// stopped is closed when the containers have ended, done when nothing is left.
-	stopped, done chan struct{}
+	// settled is closed when the containers have ended and what they used is given
+	// back, done when nothing is left.
+	settled, done chan struct{}
 
 	mu      sync.Mutex
 	pod     *v1.Pod
@@ -98,6 +99,8 @@ type worker struct {
 	preStopped *stopLog
 	volumesUp  bool
 	mirrored   bool
+	// resting says that an ended pod still has to give back its volumes.
+	resting bool
 }
 
 func newWorker(m *Manager, pod *v1.Pod) *worker {
@@ -105,7 +108,7 @@ func newWorker(m *Manager, pod *v1.Pod) *worker {
 		m: m, uid: pod.UID, pod: pod,
 		backOff:    lifecycle.NewBackOff(m.c.LongestBackOff),
 		wake:       make(chan struct{}, 1),
-		stopped:    make(chan struct{}),
+		settled:    make(chan struct{}),
 		done:       make(chan struct{}),
 		held:       map[string]lifecycle.Held{},
 		hooking:    map[string]bool{},
@@ -279,9 +282,22 @@ func (w *worker) advance() {
 	switch w.phase {
 	case stopping:
 		w.phase = ended
-		close(w.stopped)
+		w.resting = true
+	case ended:
+		w.resting = false
+		w.settle()
 	case cleaning:
 		w.phase = gone
+		w.settle()
+	}
+}
+
+// settle says to those who wait that the pod uses nothing any more.
+func (w *worker) settle() {
+	select {
+	case <-w.settled:
+	default:
+		close(w.settled)
 	}
 }
 
