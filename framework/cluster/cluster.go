@@ -375,6 +375,11 @@ func (c *Cluster) Down() error {
 		group.Go(h.stop)
 	}
 	errs = append(errs, group.Wait())
+	if c.client != nil {
+		if rest, ok := c.client.CoreV1().RESTClient().(*rest.RESTClient); ok {
+			rest.Client.CloseIdleConnections()
+		}
+	}
 	if c.forward != nil {
 		errs = append(errs, c.forward.Close())
 	}
