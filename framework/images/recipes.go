@@ -62,7 +62,7 @@ func nginx(tags ...string) recipe {
 				"/var/log/nginx/error.log":       "-> /dev/stderr",
 				"/var/lib/nginx/.keep":           "",
 				// Debian's packages leave the choice of a shell to the system's installer.
-				"/bin/sh": "-> bash",
+				"/usr/bin/sh": "-> bash",
 			}),
 		},
 		config: v1.Config{
