@@ -131,7 +131,7 @@ func rollingUpdateSpecs(s *suite.Suite) {
 
 	behaviour.It(behaviour.Behaviour{
 		ID:      "apps.deployment.recreate",
-		Promise: "With the strategy Recreate no new pod exists before every old one is gone.",
+		Promise: "With the strategy Recreate no new pod exists before every old one has been killed.",
 		Source:  deployments + "#recreate-deployment", Judges: []string{"kube-controller-manager"},
 	}, func(ctx context.Context) {
 		namespace := s.Namespace(ctx)
@@ -144,10 +144,13 @@ func rollingUpdateSpecs(s *suite.Suite) {
 		gomega.Expect(history.Judge(ctx, func(state expect.State) error {
 			versions := map[string][]string{}
 			for _, pod := range expect.Of[*corev1.Pod](state) {
+				if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+					continue // all of its containers have ended for good
+				}
 				versions[pod.Annotations["version"]] = append(versions[pod.Annotations["version"]], pod.Name)
 			}
 			if len(versions) > 1 {
-				return fmt.Errorf("pods of both versions exist: %v", versions)
+				return fmt.Errorf("pods of both versions run: %v", versions)
 			}
 			return nil
 		})).To(gomega.Succeed())

@@ -33,7 +33,7 @@ func taintSpecs(s *suite.Suite) {
 		brief, always := tolerating("brief", ptr.To[int64](3)), tolerating("always", nil)
 		s.CreateReady(ctx, never, brief, always)
 
-		taint := func(set bool) {
+		taint := func(ctx context.Context, set bool) {
 			var object corev1.Node
 			object.Name = node
 			suite.Patch(ctx, s, &object, func(n *corev1.Node) {
@@ -49,9 +49,9 @@ func taintSpecs(s *suite.Suite) {
 				n.Spec.Taints = kept
 			})
 		}
-		ginkgo.DeferCleanup(func() { taint(false) })
+		ginkgo.DeferCleanup(taint, false)
 		tainted := time.Now()
-		taint(true)
+		taint(ctx, true)
 		gomega.Expect(s.Watch.Gone(ctx, never)).To(gomega.Succeed())
 		gomega.Expect(s.Watch.Until(ctx, brief, expect.BeTerminating())).To(gomega.Succeed())
 		gomega.Expect(time.Since(tainted)).To(gomega.BeNumerically(">=", 3*time.Second), "the pod's tolerationSeconds")

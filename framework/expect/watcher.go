@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -188,7 +189,13 @@ func (w Watcher) listFor(obj client.Object) (client.ObjectList, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := w.client.Scheme().New(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	listKind := kind.GroupVersion().WithKind(kind.Kind + "List")
+	if _, untyped := obj.(*unstructured.Unstructured); untyped {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(listKind)
+		return list, nil
+	}
+	list, err := w.client.Scheme().New(listKind)
 	if err != nil {
 		return nil, err
 	}

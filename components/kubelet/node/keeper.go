@@ -12,6 +12,7 @@ import (
 	"net"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,6 +107,9 @@ func (k *Keeper) Observe(node *v1.Node) {
 	k.mu.Lock()
 	k.node = node
 	k.mu.Unlock()
+	if !equality.Semantic.DeepEqual(extended(node.Status.Capacity), extended(node.Status.Allocatable)) {
+		k.Touch()
+	}
 }
 
 // Registered is closed once the API server has the node: from then on it answers.
@@ -226,7 +230,12 @@ func (k *Keeper) fill(node *v1.Node) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := &node.Status
-	s.Capacity, s.Allocatable = k.c.Capacity, k.c.Allocatable
+	// Resources that somebody else has given the node are not the kubelet's to remove, but
+	// it says that pods may have them.
+	others := extended(s.Capacity)
+	s.Capacity, s.Allocatable = maps.Clone(k.c.Capacity), maps.Clone(k.c.Allocatable)
+	maps.Copy(s.Capacity, others)
+	maps.Copy(s.Allocatable, others)
 	s.NodeInfo = systemInfo(k.version)
 	s.DaemonEndpoints.KubeletEndpoint.Port = k.c.Port
 	s.RuntimeHandlers, s.Features = k.handlers, k.features
@@ -269,6 +278,18 @@ func (k *Keeper) fill(node *v1.Node) {
 		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, "KubeletNotReady", "["+joined(k.runtimeErr, k.networkErr)+"]"
 	}
 	setCondition(s, ready)
+}
+
+// extended are the resources that have a domain of their own
+// (https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/).
+func extended(list v1.ResourceList) v1.ResourceList {
+	found := v1.ResourceList{}
+	for name, quantity := range list {
+		if domain, _, qualified := strings.Cut(string(name), "/"); qualified && domain != "kubernetes.io" {
+			found[name] = quantity
+		}
+	}
+	return found
 }
 
 func joined(errs ...error) string {
