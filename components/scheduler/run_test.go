@@ -2,8 +2,10 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +34,8 @@ type cluster struct {
 	client *fake.Clientset
 	events chan string
 	ctx    context.Context
+	// refusals is how many bindings are still to fail.
+	refusals atomic.Int32
 }
 
 type recorder struct{ events chan string }
@@ -88,6 +92,9 @@ func start(t *testing.T, config string, plugins runtime.Registry, objects ...api
 func (c *cluster) bind(action clienttesting.Action) (bool, apiruntime.Object, error) {
 	if action.GetSubresource() != "binding" {
 		return false, nil, nil
+	}
+	if c.refusals.Add(-1) >= 0 {
+		return true, nil, errors.New("refused")
 	}
 	binding := action.(clienttesting.CreateAction).GetObject().(*v1.Binding)
 	pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
@@ -324,19 +331,7 @@ profiles:
 
 func TestFailedBindingIsRetried(t *testing.T) {
 	c := start(t, "", nil, Node("n1"))
-	failures := make(chan struct{}, 1)
-	failures <- struct{}{}
-	c.client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, apiruntime.Object, error) {
-		if action.GetSubresource() != "binding" {
-			return false, nil, nil
-		}
-		select {
-		case <-failures:
-			return true, nil, fmt.Errorf("refused")
-		default:
-			return false, nil, nil
-		}
-	})
+	c.refusals.Store(1)
 	c.create(Pod("p", CPU("3")))
 	c.event("p FailedScheduling: running Bind plugin \"DefaultBinder\": refused")
 	c.pod("p", bound)
