@@ -44,6 +44,10 @@ func Discover() (*Hierarchy, error) {
 	for lines.Scan() {
 		before, after, found := strings.Cut(lines.Text(), " - ")
 		fields, super := strings.Fields(before), strings.Fields(after)
+		if found && len(fields) >= 5 && len(super) > 0 && super[0] == "cgroup2" {
+			// A hybrid machine: this tree holds nothing back, but runtimes leave groups in it.
+			h.mounts["unified"] = fields[4]
+		}
 		if !found || len(fields) < 5 || len(super) < 3 || super[0] != "cgroup" {
 			continue
 		}
