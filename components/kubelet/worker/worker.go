@@ -7,7 +7,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
@@ -115,97 +114,6 @@ func newWorker(m *Manager, pod *v1.Pod) *worker {
 		outcomes:   make(chan outcome, 1),
 		preStopped: newStopLog(),
 	}
-}
-
-func (w *worker) poke() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (w *worker) current() *v1.Pod {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.pod
-}
-
-// update takes in a changed pod.
-func (w *worker) update(pod *v1.Pod) {
-	w.mu.Lock()
-	before := w.pod
-	w.pod = pod
-	changed := before.Generation != pod.Generation || !equality.Semantic.DeepEqual(before.Spec, pod.Spec)
-	if changed || !sameMap(before.Labels, pod.Labels) || !sameMap(before.Annotations, pod.Annotations) {
-		// The downward API shows labels and annotations.
-		w.stale = true
-	}
-	w.mu.Unlock()
-	if terminal(before.Status.Phase) != terminal(pod.Status.Phase) || before.DeletionTimestamp == nil && pod.DeletionTimestamp != nil ||
-		w.isStale() || !sameConditions(before, pod) || !sameGrace(before, pod) {
-		w.poke()
-	}
-}
-
-func (w *worker) isStale() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.stale
-}
-
-func sameGrace(a, b *v1.Pod) bool {
-	x, y := a.DeletionGracePeriodSeconds, b.DeletionGracePeriodSeconds
-	return x == nil && y == nil || x != nil && y != nil && *x == *y
-}
-
-// sameConditions says whether the conditions that others set, such as readiness
-// gates, are the same.
-func sameConditions(a, b *v1.Pod) bool {
-	if len(b.Spec.ReadinessGates) == 0 {
-		return true
-	}
-	for _, gate := range b.Spec.ReadinessGates {
-		x, y := status.FindCondition(a.Status.Conditions, gate.ConditionType), status.FindCondition(b.Status.Conditions, gate.ConditionType)
-		if (x == nil) != (y == nil) || x != nil && x.Status != y.Status {
-			return false
-		}
-	}
-	return true
-}
-
-func sameMap(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if w, ok := b[k]; !ok || v != w {
-			return false
-		}
-	}
-	return true
-}
-
-func (w *worker) remove() {
-	w.mu.Lock()
-	w.removed = true
-	w.mu.Unlock()
-	w.poke()
-}
-
-func (w *worker) refresh() {
-	w.mu.Lock()
-	w.stale = true
-	w.mu.Unlock()
-	w.poke()
-}
-
-func (w *worker) end(verdict status.Verdict, grace *int64) {
-	w.mu.Lock()
-	if w.verdict == nil && w.phase == syncing {
-		w.verdict, w.grace = &verdict, grace
-	}
-	w.mu.Unlock()
-	w.poke()
 }
 
 // active says whether the pod may use resources.
