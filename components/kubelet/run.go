@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -227,7 +228,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 	apiPod := func(pod *v1.Pod) *v1.Pod { return pod }
 	volumes := volume.Config{
 		Root: k.config.RootDir, Addresses: k.addressesOf,
-		Allocatable: func() v1.ResourceList { return k.allocatable }, Due: refresh,
+		Allocatable: k.offered, Due: refresh,
 	}
 	if k.client != nil {
 		objects = objectcache.New(k.client, func(_ objectcache.Ref, pods []types.UID) {
@@ -263,7 +264,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		Event:          k.events.container,
 		Services:       k.services.list,
 		HostIPs:        func() []net.IP { return k.config.NodeIPs },
-		Allocatable:    func() v1.ResourceList { return k.allocatable },
+		Allocatable:    k.offered,
 		Sources:        k.sources(),
 		RuntimeName:    version.RuntimeName,
 		LongestBackOff: k.kc.CrashLoopBackOff.MaxContainerRestartPeriod.Duration,
@@ -348,6 +349,16 @@ func (k *kubelet) currentNode() *v1.Node {
 		return nil
 	}
 	return k.keeper.Node()
+}
+
+// offered is what the node has for pods: its own, and the extended resources that somebody
+// else has given it.
+func (k *kubelet) offered() v1.ResourceList {
+	all := maps.Clone(k.allocatable)
+	if n := k.currentNode(); n != nil {
+		maps.Copy(all, node.Extended(n.Status.Capacity))
+	}
+	return all
 }
 
 func (k *kubelet) addressesOf(pod *v1.Pod) environment.Addresses {

@@ -70,6 +70,24 @@ func unschedulable(ctx context.Context, s *suite.Suite, pod *corev1.Pod) string 
 	return message
 }
 
+// verdict waits for the scheduler's decision on a pod: the node it chose, or why none.
+func verdict(ctx context.Context, s *suite.Suite, pod *corev1.Pod) (string, error) {
+	var words string
+	err := s.Watch.Until(ctx, pod, expect.Satisfy("be decided upon", func(p *corev1.Pod) string {
+		if words = p.Spec.NodeName; words != "" {
+			return ""
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+				words = c.Message
+				return ""
+			}
+		}
+		return "it is not"
+	}))
+	return words, err
+}
+
 // label marks a node for the spec's time.
 func label(ctx context.Context, s *suite.Suite, node, key, value string) {
 	ginkgo.GinkgoHelper()

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -100,6 +101,9 @@ func podState(pod *corev1.Pod) string {
 // HaveCondition asks of any object with status.conditions that one of them has a status.
 func HaveCondition[S ~string](kind string, status S) types.GomegaMatcher {
 	return Satisfy(fmt.Sprintf("have condition %s=%s", kind, status), func(object client.Object) string {
+		if untyped, ok := object.(*unstructured.Unstructured); ok {
+			return untypedCondition(untyped, kind, string(status))
+		}
 		conditions := reflect.Indirect(reflect.ValueOf(object)).FieldByName("Status")
 		if conditions.IsValid() {
 			conditions = conditions.FieldByName("Conditions")
@@ -122,6 +126,25 @@ func HaveCondition[S ~string](kind string, status S) types.GomegaMatcher {
 		}
 		return "it has no such condition"
 	})
+}
+
+// untypedCondition says what is wrong with a condition of an object without a Go type.
+func untypedCondition(object *unstructured.Unstructured, kind, status string) string {
+	conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+	if err != nil {
+		return err.Error()
+	}
+	for _, entry := range conditions {
+		condition, ok := entry.(map[string]any)
+		if !ok || condition["type"] != kind {
+			continue
+		}
+		if condition["status"] != status {
+			return fmt.Sprintf("it is %v: %v %v", condition["status"], condition["reason"], condition["message"])
+		}
+		return ""
+	}
+	return "it has no such condition"
 }
 
 // BeTerminating asks of an object that its deletion has begun.

@@ -107,7 +107,7 @@ func (k *Keeper) Observe(node *v1.Node) {
 	k.mu.Lock()
 	k.node = node
 	k.mu.Unlock()
-	if !equality.Semantic.DeepEqual(extended(node.Status.Capacity), extended(node.Status.Allocatable)) {
+	if !equality.Semantic.DeepEqual(Extended(node.Status.Capacity), Extended(node.Status.Allocatable)) {
 		k.Touch()
 	}
 }
@@ -232,7 +232,7 @@ func (k *Keeper) fill(node *v1.Node) {
 	s := &node.Status
 	// Resources that somebody else has given the node are not the kubelet's to remove, but
 	// it says that pods may have them.
-	others := extended(s.Capacity)
+	others := Extended(s.Capacity)
 	s.Capacity, s.Allocatable = maps.Clone(k.c.Capacity), maps.Clone(k.c.Allocatable)
 	maps.Copy(s.Capacity, others)
 	maps.Copy(s.Allocatable, others)
@@ -280,9 +280,9 @@ func (k *Keeper) fill(node *v1.Node) {
 	setCondition(s, ready)
 }
 
-// extended are the resources that have a domain of their own
+// Extended are those of a list's resources that have a domain of their own
 // (https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/).
-func extended(list v1.ResourceList) v1.ResourceList {
+func Extended(list v1.ResourceList) v1.ResourceList {
 	found := v1.ResourceList{}
 	for name, quantity := range list {
 		if domain, _, qualified := strings.Cut(string(name), "/"); qualified && domain != "kubernetes.io" {
