@@ -16,9 +16,8 @@ JUNIT      := artifacts/junit
 UNIT       := $$(go list ./... | grep -v /e2e)
 
 # Processes that run the suites side by side, and what else to tell ginkgo, e.g.
-# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling' SUITES=./e2e/network
+# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'
 PROCS        ?= 4
-SUITES       ?= ./e2e
 GINKGO_FLAGS ?=
 
 .PHONY: help
@@ -36,10 +35,14 @@ binary:
 	@for name in $(COMPONENTS); do ln -sf plumb bin/$$name; done
 
 .PHONY: e2e
-e2e: build ## boot a cluster and run the suites against it
+e2e: build suites ## boot a cluster and run the suites against it
 	@mkdir -p $(JUNIT)
-	go run github.com/onsi/ginkgo/v2/ginkgo run -r --procs=$(PROCS) --timeout=30m --keep-going --poll-progress-after=60s \
-		--output-dir=$(JUNIT) --junit-report=e2e.xml $(GINKGO_FLAGS) $(SUITES)
+	env -u KUBECONFIG -u PLUMB_CLUSTER go run github.com/onsi/ginkgo/v2/ginkgo run --procs=$(PROCS) --timeout=30m --poll-progress-after=60s \
+		--output-dir=$(JUNIT) --junit-report=e2e.xml $(GINKGO_FLAGS) bin/e2e.test
+
+.PHONY: suites
+suites:
+	go test -c -ldflags="-s -w" -o bin/e2e.test ./e2e
 
 .PHONY: unit
 unit: ## run the unit tests with the race detector

@@ -24,7 +24,7 @@ func makeRoot(root string) error {
 }
 
 // reservationOf is what the configuration keeps from pods.
-// See https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/.
+// Why one would: https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/.
 func reservationOf(kc *kubeletconfig.KubeletConfiguration, capacity v1.ResourceList) (node.Reservation, error) {
 	var r node.Reservation
 	var err error

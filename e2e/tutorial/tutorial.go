@@ -21,70 +21,13 @@ import (
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
+	"github.com/plumbline/plumbline/fixtures/manifests"
 	"github.com/plumbline/plumbline/framework/expect"
 )
 
 const (
 	connecting  = "https://kubernetes.io/docs/tutorials/services/connect-applications-service/"
 	deployments = "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/"
-)
-
-// nginxDeployment and nginxService are the manifests as tutorials print them.
-const (
-	nginxDeployment = `apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: nginx-deployment
-  labels:
-    app: nginx
-spec:
-  replicas: 3
-  selector:
-    matchLabels:
-      app: nginx
-  template:
-    metadata:
-      labels:
-        app: nginx
-    spec:
-      containers:
-      - name: nginx
-        image: nginx:1.14.2
-        ports:
-        - containerPort: 80
-`
-	nginxService = `apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: nginx
-spec:
-  replicas: 1
-  selector:
-    matchLabels:
-      run: nginx
-  template:
-    metadata:
-      labels:
-        run: nginx
-    spec:
-      containers:
-      - name: nginx
-        image: nginx:1.14.2
-        ports:
-        - containerPort: 80
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: nginx-svc
-spec:
-  type: NodePort
-  selector:
-    run: nginx
-  ports:
-  - port: 8080
-    targetPort: 80
-`
 )
 
 // all are the components that every step needs.
@@ -117,10 +60,10 @@ func (d desk) kubectl(ctx context.Context, arguments ...string) string {
 	return d.Kubectl(ctx, append([]string{"-n", d.namespace}, arguments...)...)
 }
 
-func (d desk) file(name, content string) string {
+func (d desk) file(name string, content []byte) string {
 	ginkgo.GinkgoHelper()
 	path := filepath.Join(ginkgo.GinkgoT().TempDir(), name)
-	gomega.Expect(os.WriteFile(path, []byte(content), 0o600)).To(gomega.Succeed())
+	gomega.Expect(os.WriteFile(path, content, 0o600)).To(gomega.Succeed())
 	return path
 }
 
@@ -142,7 +85,7 @@ func deploymentSpec(s *suite.Suite) {
 		Source:  deployments + "#creating-a-deployment", Judges: all(),
 	}, func(ctx context.Context) {
 		d := newDesk(ctx, s)
-		manifest := d.file("nginx-deployment.yaml", nginxDeployment)
+		manifest := d.file("nginx-deployment.yaml", manifests.NginxDeployment())
 		gomega.Expect(d.kubectl(ctx, "apply", "-f", manifest)).To(gomega.Equal("deployment.apps/nginx-deployment created\n"))
 		gomega.Expect(d.kubectl(ctx, "rollout", "status", "deployment/nginx-deployment", "--timeout=60s")).
 			To(gomega.HaveSuffix("deployment \"nginx-deployment\" successfully rolled out\n"))
@@ -198,7 +141,7 @@ func serviceSpec(s *suite.Suite) {
 		Source:  connecting, Judges: append(all(), "kube-proxy"),
 	}, func(ctx context.Context) {
 		d := newDesk(ctx, s)
-		manifest := d.file("nginx-svc.yaml", nginxService)
+		manifest := d.file("nginx-svc.yaml", manifests.NginxService())
 		d.kubectl(ctx, "create", "-f", manifest)
 		d.kubectl(ctx, "rollout", "status", "deployment/nginx", "--timeout=60s")
 		var service corev1.Service
@@ -259,7 +202,7 @@ func commandSpecs(s *suite.Suite) {
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		gomega.Expect(string(output)).To(gomega.Equal("through standard input"))
 
-		source := d.file("poem.txt", "a line\n")
+		source := d.file("poem.txt", []byte("a line\n"))
 		d.kubectl(ctx, "cp", source, "shell:/tmp/poem.txt")
 		gomega.Expect(d.kubectl(ctx, "exec", "shell", "--", "cat", "/tmp/poem.txt")).To(gomega.Equal("a line\n"))
 		d.kubectl(ctx, "delete", "pod", "shell", "--grace-period=1")
@@ -323,7 +266,7 @@ func commandSpecs(s *suite.Suite) {
 				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"key": value},
 			})
 			gomega.Expect(err).NotTo(gomega.HaveOccurred())
-			return d.file(value+".json", string(data))
+			return d.file(value+".json", data)
 		}
 		d.kubectl(ctx, "apply", "--server-side", "--field-manager=one", "-f", config("first"))
 		_, stderr, err := d.TryKubectl(ctx, "-n", d.namespace, "apply", "--server-side", "--field-manager=two", "-f", config("second"))
