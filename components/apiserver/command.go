@@ -94,7 +94,7 @@ func (k *KubeletConfig) addFlags(fs *pflag.FlagSet) {
 
 // complete fills in what follows from other settings or from the machine.
 func (c *Config) complete() error {
-	if err := c.Server.DefaultAdvertiseAddress(c.Serving.SecureServingOptions); err != nil {
+	if err := c.Server.DefaultAdvertiseAddress(c.Serving); err != nil {
 		return err
 	}
 	if len(c.Authentication.Audiences) == 0 && len(c.Authentication.Issuers) > 0 {

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	// Server, Serving, Features and Audit are the library's own settings.
 	Server   *options.ServerRunOptions
-	Serving  *options.SecureServingOptionsWithLoopback
+	Serving  *options.SecureServingOptions
 	Features *options.FeatureOptions
 	Audit    *options.AuditOptions
 	// Etcd is where objects are stored.
@@ -102,7 +102,7 @@ type KubeletConfig struct {
 func NewConfig() *Config {
 	c := &Config{
 		Server:   options.NewServerRunOptions(),
-		Serving:  options.NewSecureServingOptions().WithLoopback(),
+		Serving:  options.NewSecureServingOptions(),
 		Features: options.NewFeatureOptions(),
 		Audit:    options.NewAuditOptions(),
 		Etcd:     protobufStorage(),

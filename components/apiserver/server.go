@@ -106,7 +106,7 @@ func (s *server) newGeneric() error {
 	if err := s.config.Server.ApplyTo(g); err != nil {
 		return err
 	}
-	if err := s.config.Serving.ApplyToConfig(g); err != nil {
+	if err := s.applyServing(); err != nil {
 		return err
 	}
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(
