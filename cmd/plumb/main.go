@@ -22,6 +22,7 @@ func main() {
 	machine.RunIfInit()
 	command := rootCommand
 	if component := componentNamed(filepath.Base(os.Args[0])); component != nil {
+		collectLater()
 		command = component
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
