@@ -17,6 +17,7 @@ import (
 	"github.com/plumbline/plumbline/e2e/apps"
 	"github.com/plumbline/plumbline/e2e/cascade"
 	"github.com/plumbline/plumbline/e2e/eviction"
+	"github.com/plumbline/plumbline/e2e/faults"
 	"github.com/plumbline/plumbline/e2e/network"
 	"github.com/plumbline/plumbline/e2e/scheduling"
 	"github.com/plumbline/plumbline/e2e/suite"
@@ -88,6 +89,7 @@ func TestE2E(t *testing.T) {
 	apps.Specs(under)
 	cascade.Specs(under)
 	eviction.Specs(under)
+	faults.Specs(under)
 	network.Specs(under)
 	scheduling.Specs(under)
 	tutorial.Specs(under)

@@ -33,6 +33,8 @@ func Specs(s *suite.Suite) {
 		budgetSpecs(s)
 		drainSpecs(s)
 		taintSpecs(s)
+		pressureSpecs(s)
+		nodeDeathSpecs(s)
 	})
 }
 

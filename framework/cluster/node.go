@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/launch"
 	"github.com/plumbline/plumbline/framework/machine/cgroup"
@@ -55,7 +57,7 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 		return err
 	}
 	configs := map[string]string{
-		kubeletConfigFile: c.kubeletConfig(address.String()),
+		kubeletConfigFile: c.kubeletConfig(address.String(), spec.Resources),
 		proxyConfigFile:   c.proxyConfig(spec.Name),
 	}
 	for path, content := range configs {
@@ -98,7 +100,7 @@ func kubeletArgs(spec v1alpha1.Machine, address string) []string {
 
 // kubeletConfig is a KubeletConfiguration:
 // https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/
-func (c *Cluster) kubeletConfig(address string) string {
+func (c *Cluster) kubeletConfig(address string, bounds v1alpha1.Resources) string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: %s
@@ -125,14 +127,29 @@ oomScoreAdj: 0
 makeIPTablesUtilChains: false
 serializeImagePulls: false
 registerNode: true
-# The disk is the host's, full of other things, and images are shared: neither is a reason to evict.
-evictionHard: {memory.available: "%[6]s", nodefs.available: "1%%", nodefs.inodesFree: "1%%", imagefs.available: "1%%"}
+evictionHard: %[6]s
+# The usual five minutes are longer than most tests.
+evictionPressureTransitionPeriod: 10s
 imageGCHighThresholdPercent: 100
-`, address, pkiDirectory, runtime.Socket, c.addresses.dns, c.spec.Spec.Network.Domain, evictionMemory)
+`, address, pkiDirectory, runtime.Socket, c.addresses.dns, c.spec.Spec.Network.Domain, evictionHard(bounds))
 }
 
-// evictionMemory is lower than upstream's 100Mi, which small machines do not have to spare.
-const evictionMemory = "50Mi"
+// evictionHard says when pods are to be ended for the node's sake. An unbounded disk is the
+// host's, full of other things, and images are shared: neither is a reason.
+func evictionHard(bounds v1alpha1.Resources) string {
+	memory, disk, inodes := "50Mi", "1%", "1%" // upstream's 100Mi are more than a small machine can spare
+	if bounds.Memory != nil && bounds.Memory.Cmp(resource.MustParse("512Mi")) >= 0 {
+		memory = "100Mi"
+	}
+	if bounds.Disk != nil {
+		disk, inodes = "10%", "5%"
+	}
+	thresholds := fmt.Sprintf(`memory.available: "%s", nodefs.available: "%s", nodefs.inodesFree: "%s", imagefs.available: "1%%"`, memory, disk, inodes)
+	if bounds.PIDs != nil {
+		thresholds += `, pid.available: "10%"`
+	}
+	return "{" + thresholds + "}"
+}
 
 // proxyConfig is a KubeProxyConfiguration:
 // https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/
