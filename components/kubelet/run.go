@@ -230,13 +230,18 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		Root: k.config.RootDir, Addresses: k.addressesOf,
 		Allocatable: k.offered, Due: refresh,
 	}
+	var statuses *status.Manager
 	if k.client != nil {
 		objects = objectcache.New(k.client, func(_ objectcache.Ref, pods []types.UID) {
 			for _, uid := range pods {
 				refresh(uid)
 			}
 		})
-		mirrors = podsource.NewMirrors(k.client, k.keeper.Node, wake)
+		mirrors = podsource.NewMirrors(k.client, k.keeper.Node, func(static types.UID) {
+			// What was to be told before the mirror was there has reached nobody.
+			statuses.Resend(static)
+			wake(static)
+		})
 		apiPod = func(pod *v1.Pod) *v1.Pod {
 			if podsource.IsStatic(pod) {
 				return mirrors.Of(pod)
@@ -245,6 +250,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		}
 		volumes.Client, volumes.Objects, volumes.Tokens = k.client, objects, token.NewSource(k.client)
 	}
+	statuses = status.NewManager(ctx, k.client, apiPod)
 	config := worker.Config{
 		Runtime: k.cri.Runtime, Observer: k.observer, Builder: k.builder(), Cgroups: groups,
 		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.container, Parallel: k.parallelPulls()}),
@@ -258,7 +264,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 				k.events.container(t.Pod, t.Container.Name, v1.EventTypeWarning, "ProbeWarning", message)
 			},
 		}),
-		Status: status.NewManager(ctx, k.client, apiPod),
+		Status: statuses,
 		DNS:    k.dns(), ClusterDomain: k.kc.ClusterDomain,
 		Client: k.client, Objects: objects, Mirrors: mirrors,
 		Event:          k.events.container,
