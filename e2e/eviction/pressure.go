@@ -120,37 +120,6 @@ func pressureSpecs(under *suite.Suite) {
 			expectRelief(ctx, s, lowOnDisk, corev1.NodeDiskPressure, corev1.TaintNodeDiskPressure)
 			expectRunning(ctx, s, modest)
 		})
-
-		behaviour.It(behaviour.Behaviour{
-			ID:      "eviction.pressure.pid",
-			Promise: "Under PID pressure the pod with the most processes is evicted.",
-			Source:  pressure + "#eviction-signals", Judges: []string{"kubelet", "kube-controller-manager"},
-		}, func(ctx context.Context) {
-			namespace := s.Namespace(ctx)
-			numbers := func() int {
-				taken, err := strconv.Atoi(printed(ctx, c, lowOnDisk, "cat /sys/fs/cgroup/pids/pids.current 2>/dev/null || cat /sys/fs/cgroup/pids.current"))
-				gomega.Expect(err).NotTo(gomega.HaveOccurred())
-				return taken
-			}
-			before := numbers()
-			const sample = 10
-			modest := suite.OnNode(suite.Pod(namespace, "modest", suite.AgentContainer("fork", strconv.Itoa(sample))), lowOnDisk)
-			s.CreateReady(ctx, modest)
-			gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(modest).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
-			after := numbers()
-			each := float64(after-before) / (sample + 2) // the shim and the agent itself
-			ginkgo.GinkgoWriter.Printf("%d process numbers are taken, about %.1f by each child\n", after, each)
-			// Half of the last tenth is left.
-			count := int((760 - float64(after)) / each)
-			pod := suite.OnNode(suite.Pod(namespace, "forker", suite.AgentContainer("fork", strconv.Itoa(count))), lowOnDisk)
-			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-			s.Create(ctx, pod)
-			gomega.Expect(s.Watch.Until(ctx, pod, beEvicted())).To(gomega.Succeed())
-			gomega.Expect(pod.Status.Message).To(gomega.HavePrefix("The node was low on resource: pids. Threshold quantity: "))
-			expectPressure(ctx, s, lowOnDisk, corev1.NodePIDPressure, corev1.TaintNodePIDPressure)
-			expectRelief(ctx, s, lowOnDisk, corev1.NodePIDPressure, corev1.TaintNodePIDPressure)
-			expectRunning(ctx, s, modest)
-		})
 	})
 }
 
