@@ -14,11 +14,13 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 
+	"github.com/plumbline/plumbline/e2e/api"
 	"github.com/plumbline/plumbline/e2e/apps"
 	"github.com/plumbline/plumbline/e2e/cascade"
 	"github.com/plumbline/plumbline/e2e/eviction"
 	"github.com/plumbline/plumbline/e2e/faults"
 	"github.com/plumbline/plumbline/e2e/network"
+	"github.com/plumbline/plumbline/e2e/node"
 	"github.com/plumbline/plumbline/e2e/scheduling"
 	"github.com/plumbline/plumbline/e2e/suite"
 	"github.com/plumbline/plumbline/e2e/tutorial"
@@ -86,11 +88,13 @@ func TestE2E(t *testing.T) {
 		func() { gomega.Expect(takeDown()).To(gomega.Succeed()) },
 	)
 
+	api.Specs(under)
 	apps.Specs(under)
 	cascade.Specs(under)
 	eviction.Specs(under)
 	faults.Specs(under)
 	network.Specs(under)
+	node.Specs(under)
 	scheduling.Specs(under)
 	tutorial.Specs(under)
 	ginkgo.RunSpecs(t, "Plumbline")

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/distribution/reference"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/flowcontrol"
 	internalapi "k8s.io/cri-api/pkg/apis"
@@ -87,8 +88,8 @@ type Request struct {
 func (m *Manager) Ensure(ctx context.Context, r Request) (*runtimeapi.Image, error) {
 	name := Normalize(r.Image)
 	spec := &runtimeapi.ImageSpec{Image: name, RuntimeHandler: r.RuntimeHandler}
-	if strings.TrimSpace(r.Image) == "" {
-		return nil, m.refuse(r, v1.EventTypeWarning, "InspectFailed", ReasonInvalidName, fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name", r.Image))
+	if _, err := reference.ParseNormalizedNamed(r.Image); err != nil {
+		return nil, m.refuse(r, v1.EventTypeWarning, "InspectFailed", ReasonInvalidName, fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", r.Image, r.Image, err))
 	}
 	policy := r.Policy
 	if policy == "" {

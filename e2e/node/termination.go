@@ -1,0 +1,133 @@
+package node
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/plumbline/plumbline/e2e/behaviour"
+	"github.com/plumbline/plumbline/e2e/suite"
+	"github.com/plumbline/plumbline/framework/expect"
+)
+
+const (
+	termination    = podLifecycle + "#pod-termination"
+	lifecycleHooks = concepts + "containers/container-lifecycle-hooks/"
+)
+
+// following opens a pod's log, to be read to its end; the log outlives the deletion.
+func following(ctx context.Context, s *suite.Suite, pod *corev1.Pod) io.ReadCloser {
+	ginkgo.GinkgoHelper()
+	stream, err := s.Clientset.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	ginkgo.DeferCleanup(stream.Close)
+	return stream
+}
+
+// allOf reads a log to its end.
+func allOf(log io.Reader) []string {
+	ginkgo.GinkgoHelper()
+	text, err := io.ReadAll(log)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	return lines(string(text))
+}
+
+func terminationSpecs(s *suite.Suite) {
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.termination.grace",
+		Promise: "A deleted pod's processes get SIGTERM, and SIGKILL only when the grace period is over.",
+		Source:  termination, Judges: judged(),
+	}, func(ctx context.Context) {
+		pod := suite.Pod(s.Namespace(ctx), "stubborn", suite.AgentContainer("signal-log"))
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3)
+		s.CreateReady(ctx, pod)
+		log := following(ctx, s, pod)
+		s.Delete(ctx, pod, metav1.DeletePropagationBackground)
+		gomega.Expect(s.Watch.Until(ctx, pod, haveTerminated("agent"))).To(gomega.Succeed())
+		end := statusOf(pod, "agent").State.Terminated
+		gomega.Expect(end.ExitCode).To(gomega.Equal(int32(137)))
+		// Times in the API are whole seconds.
+		gomega.Expect(end.FinishedAt.Time).To(gomega.BeTemporally(">=", pod.DeletionTimestamp.Add(-time.Second)))
+		gomega.Expect(s.Watch.Gone(ctx, pod)).To(gomega.Succeed())
+		gomega.Expect(allOf(log)).To(gomega.HaveExactElements("ready", gomega.HaveSuffix(" terminated")))
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.termination.prompt",
+		Promise: "A pod whose processes end on SIGTERM is gone before its grace period is over.",
+		Source:  termination, Judges: judged(),
+	}, func(ctx context.Context) {
+		pod := suite.Pod(s.Namespace(ctx), "polite", suite.AgentContainer("signal-log", "--end-on=terminated"))
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600) // far longer than the wait
+		s.CreateReady(ctx, pod)
+		s.Delete(ctx, pod, metav1.DeletePropagationBackground)
+		gomega.Expect(s.Watch.Gone(ctx, pod)).To(gomega.Succeed())
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.termination.deadline",
+		Promise: "A pod that has been active for activeDeadlineSeconds is ended and Failed, with the reason DeadlineExceeded.",
+		Source:  concepts + "workloads/controllers/job/#job-termination-and-cleanup", Judges: judged(),
+	}, func(ctx context.Context) {
+		pod := suite.Pod(s.Namespace(ctx), "late", suite.AgentContainer("pause"))
+		pod.Spec.ActiveDeadlineSeconds = ptr.To[int64](1)
+		s.Create(ctx, pod)
+		gomega.Expect(s.Watch.Until(ctx, pod, expect.HavePhase(corev1.PodFailed))).To(gomega.Succeed())
+		gomega.Expect(pod.Status.Reason).To(gomega.Equal("DeadlineExceeded"))
+	})
+}
+
+func hookSpecs(s *suite.Suite) {
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.hook.post-start",
+		Promise: "A container does not count as running before its postStart hook has ended.",
+		Source:  lifecycleHooks, Judges: judged(),
+	}, func(ctx context.Context) {
+		container := shell("main", "tail -f /dev/null & trap 'exit 0' TERM; wait")
+		container.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: []string{"sh", "-c", "sleep 1; echo hooked > /hook"}},
+		}}
+		pod := suite.Pod(s.Namespace(ctx), "hooked", container)
+		s.CreateReady(ctx, pod)
+		gomega.Expect(s.Exec(ctx, pod, "cat", "/hook")).To(gomega.Equal("hooked\n"))
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.hook.post-start-failure",
+		Promise: "A container whose postStart hook fails is killed, with an event FailedPostStartHook.",
+		Source:  lifecycleHooks + "#hook-handler-execution", Judges: judged(),
+	}, func(ctx context.Context) {
+		container := suite.AgentContainer("pause")
+		container.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: []string{"/agent", "exit", "9"}},
+		}}
+		pod := task(s.Namespace(ctx), container)
+		s.Create(ctx, pod)
+		gomega.Expect(s.Watch.Until(ctx, pod, haveEnded())).To(gomega.Succeed())
+		gomega.Expect(s.Watch.UntilList(ctx, &corev1.EventList{}, haveEvent("FailedPostStartHook"), inNamespace(pod))).To(gomega.Succeed())
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.hook.pre-stop",
+		Promise: "A preStop hook runs to its end before the container is sent SIGTERM.",
+		Source:  lifecycleHooks, Judges: judged(),
+	}, func(ctx context.Context) {
+		container := shell("main", "trap 'echo terminated; exit 0' TERM; echo ready; tail -f /dev/null & wait")
+		container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: []string{"sh", "-c", "echo begun > /proc/1/fd/1; sleep 1; echo done > /proc/1/fd/1"}},
+		}}
+		pod := suite.Pod(s.Namespace(ctx), "hooked", container)
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
+		s.CreateReady(ctx, pod)
+		log := following(ctx, s, pod)
+		s.Delete(ctx, pod, metav1.DeletePropagationBackground)
+		gomega.Expect(s.Watch.Gone(ctx, pod)).To(gomega.Succeed())
+		gomega.Expect(allOf(log)).To(gomega.Equal([]string{"ready", "begun", "done", "terminated"}))
+	})
+}
