@@ -120,6 +120,48 @@ func pressureSpecs(under *suite.Suite) {
 			expectRelief(ctx, s, lowOnDisk, corev1.NodeDiskPressure, corev1.TaintNodeDiskPressure)
 			expectRunning(ctx, s, modest)
 		})
+
+		behaviour.It(behaviour.Behaviour{
+			ID:      "eviction.pressure.pid",
+			Promise: "Under PID pressure the pod with the most processes is evicted.",
+			Source:  pressure + "#eviction-signals", Judges: []string{"kubelet", "kube-controller-manager"},
+		}, func(ctx context.Context) {
+			namespace := s.Namespace(ctx)
+			numbers := func() int {
+				taken, err := strconv.Atoi(printed(ctx, c, lowOnDisk, "cat /sys/fs/cgroup/pids/pids.current 2>/dev/null || cat /sys/fs/cgroup/pids.current"))
+				gomega.Expect(err).NotTo(gomega.HaveOccurred())
+				return taken
+			}
+			// Threads start after their processes, so a figure counts once it stays.
+			settled := func() int {
+				last := -1
+				gomega.Eventually(func() bool {
+					now := numbers()
+					same := now == last
+					last = now
+					return same
+				}).WithTimeout(expect.Scaled(expect.Short)).WithPolling(300 * time.Millisecond).Should(gomega.BeTrue())
+				return last
+			}
+			before := settled()
+			const sample = 40
+			modest := suite.OnNode(suite.Pod(namespace, "modest", suite.AgentContainer("fork", strconv.Itoa(sample))), lowOnDisk)
+			s.CreateReady(ctx, modest)
+			gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(modest).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
+			after := settled()
+			each := float64(after-before) / sample
+			ginkgo.GinkgoWriter.Printf("%d process numbers were taken, %d with the sample: about %.1f by each child\n", before, after, each)
+			// Less than half of the last tenth is left, and more than nothing.
+			count := int((770 - float64(after)) / each)
+			pod := suite.OnNode(suite.Pod(namespace, "forker", suite.AgentContainer("fork", strconv.Itoa(count))), lowOnDisk)
+			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+			s.Create(ctx, pod)
+			gomega.Expect(s.Watch.Until(ctx, pod, beEvicted())).To(gomega.Succeed())
+			gomega.Expect(pod.Status.Message).To(gomega.HavePrefix("The node was low on resource: pids. Threshold quantity: "))
+			expectPressure(ctx, s, lowOnDisk, corev1.NodePIDPressure, corev1.TaintNodePIDPressure)
+			expectRelief(ctx, s, lowOnDisk, corev1.NodePIDPressure, corev1.TaintNodePIDPressure)
+			expectRunning(ctx, s, modest)
+		})
 	})
 }
 
