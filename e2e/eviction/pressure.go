@@ -2,6 +2,7 @@ package eviction
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +14,10 @@ import (
 	"github.com/onsi/gomega"
 	gomegatypes "github.com/onsi/gomega/types"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -87,6 +90,11 @@ func pressureSpecs(under *suite.Suite) {
 				gomega.HaveField("Type", corev1.DisruptionTarget), gomega.HaveField("Reason", corev1.PodReasonTerminationByKubelet))))
 			expectPressure(ctx, s, lowOnMemory, corev1.NodeMemoryPressure, corev1.TaintNodeMemoryPressure)
 			expectRunning(ctx, s, burstable, critical, static)
+			// Nothing that asks for nothing is let in meanwhile.
+			late := holding(namespace, "late", "4Mi", 0)
+			s.Create(ctx, late)
+			gomega.Expect(s.Watch.Until(ctx, late, beEvicted())).To(gomega.Succeed())
+			gomega.Expect(late.Status.Message).To(gomega.ContainSubstring("The node had condition: [MemoryPressure]."))
 
 			// Within its request all the time, yet what it takes makes the node run short again.
 			guaranteed := holding(namespace, "guaranteed", "250Mi", 100*time.Millisecond)
@@ -99,6 +107,28 @@ func pressureSpecs(under *suite.Suite) {
 			s.Delete(ctx, guaranteed, metav1.DeletePropagationBackground)
 			expectRelief(ctx, s, lowOnMemory, corev1.NodeMemoryPressure, corev1.TaintNodeMemoryPressure)
 			expectRunning(ctx, s, critical, static)
+		})
+
+		behaviour.It(behaviour.Behaviour{
+			ID:      "eviction.pressure.priority",
+			Promise: "Of two pods that exceed their requests the one of lower priority goes first, though it exceeds them by less.",
+			Source:  pressure + "#pod-selection-for-kubelet-eviction", Judges: []string{"kubelet"},
+		}, func(ctx context.Context) {
+			namespace := s.Namespace(ctx)
+			class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Value: 1000}
+			s.Create(ctx, class)
+			ginkgo.DeferCleanup(func(ctx context.Context) { s.Delete(ctx, class, metav1.DeletePropagationBackground) })
+			lowly := holding(namespace, "lowly", "128Mi", 0)
+			s.CreateReady(ctx, lowly)
+			gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(lowly).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
+			// Too much for both of them by half of what the lowly one has.
+			important := holding(namespace, "important", fmt.Sprint(available(ctx, s, lowOnMemory)-100<<20+64<<20), 200*time.Millisecond)
+			important.Spec.PriorityClassName = class.Name
+			s.Create(ctx, important)
+			gomega.Expect(s.Watch.Within(expect.Long).Until(ctx, lowly, beEvicted())).To(gomega.Succeed())
+			expectRunning(ctx, s, important)
+			s.Delete(ctx, important, metav1.DeletePropagationBackground)
+			expectRelief(ctx, s, lowOnMemory, corev1.NodeMemoryPressure, corev1.TaintNodeMemoryPressure)
 		})
 
 		behaviour.It(behaviour.Behaviour{
@@ -237,6 +267,17 @@ func expectRelief(ctx context.Context, s *suite.Suite, node string, condition co
 	expectCondition(ctx, s, node, condition, corev1.ConditionFalse)
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}
 	gomega.Expect(s.Watch.Until(ctx, object, haveTaint(taint, corev1.TaintEffectNoSchedule, false))).To(gomega.Succeed())
+}
+
+// available is the node's memory that its kubelet holds to be available, in bytes.
+func available(ctx context.Context, s *suite.Suite, node string) int64 {
+	ginkgo.GinkgoHelper()
+	data, err := s.Clientset.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").Suffix("stats/summary").DoRaw(ctx)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	var summary statsapi.Summary
+	gomega.Expect(json.Unmarshal(data, &summary)).To(gomega.Succeed())
+	gomega.Expect(summary.Node.Memory).To(gomega.HaveField("AvailableBytes", gomega.Not(gomega.BeNil())))
+	return int64(*summary.Node.Memory.AvailableBytes)
 }
 
 // expectRunning asks now that pods run.
