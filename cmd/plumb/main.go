@@ -63,7 +63,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
-		logsCommand(), execCommand(), nodeCommand(), faultCommand(), testCommand(), doctorCommand(),
+		logsCommand(), execCommand(), nodeCommand(), faultCommand(), testCommand(), benchCommand(), doctorCommand(),
 		componentCommand(), superviseCommand(),
 	)
 	return root

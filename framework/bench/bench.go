@@ -1,0 +1,141 @@
+// Package bench measures clusters the way their users meet them: how long one takes
+// to boot, what it holds in memory when nothing happens, and how long pods take to
+// start. Every run boots a cluster of its own by the plumb program, so that the
+// command's own start counts:
+//
+//	report, err := bench.Run(ctx, bench.Config{Program: "bin/plumb", Runs: 5, Nodes: 2})
+//
+// A report says which machine it is from and how busy that was: a figure without
+// them means nothing.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plumbline/plumbline/framework/supervisor"
+)
+
+// Config says what to measure, and how often.
+type Config struct {
+	// Program is the plumb executable.
+	Program string
+	// Name is that of the clusters; empty means "bench".
+	Name string
+	// Runs is how many clusters are booted, one after the other.
+	Runs int
+	// Nodes is how many nodes each has.
+	Nodes int
+	// OneByOne is how many pods start one after the other in each cluster, AtOnce how
+	// many start together, and Replicas how many a Deployment starts; 0 leaves it out.
+	OneByOne, AtOnce, Replicas int
+	// Settle is how long a cluster is left alone before its memory is read.
+	Settle time.Duration
+	// Progress is told what is going on; it may be nil.
+	Progress func(text string)
+}
+
+// Validate says what cannot be measured.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Program == "" {
+		errs = append(errs, errors.New("Program: the path of the plumb executable is missing"))
+	}
+	if c.Runs < 1 {
+		errs = append(errs, fmt.Errorf("Runs: %d is less than 1", c.Runs))
+	}
+	if c.Nodes < 1 {
+		errs = append(errs, fmt.Errorf("Nodes: %d is less than 1", c.Nodes))
+	}
+	for name, value := range map[string]int{"OneByOne": c.OneByOne, "AtOnce": c.AtOnce, "Replicas": c.Replicas} {
+		if value < 0 {
+			errs = append(errs, fmt.Errorf("%s: %d is negative", name, value))
+		}
+	}
+	if c.Settle < 0 {
+		errs = append(errs, fmt.Errorf("Settle: %s is negative", c.Settle))
+	}
+	return errors.Join(errs...)
+}
+
+// Report is what was measured.
+type Report struct {
+	Host  Host `json:"host"`
+	Runs  int  `json:"runs"`
+	Nodes int  `json:"nodes"`
+	// Figures are in the order in which they were first measured.
+	Figures []Figure `json:"figures"`
+}
+
+// Run measures. What it boots it takes down again, also when it fails.
+func Run(ctx context.Context, config Config) (*Report, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if config.Name == "" {
+		config.Name = "bench"
+	}
+	host, err := describeHost()
+	if err != nil {
+		return nil, err
+	}
+	var all record
+	for run := range config.Runs {
+		m := &measurement{Config: config, record: &all, run: run + 1}
+		if err := m.measure(ctx); err != nil {
+			return nil, fmt.Errorf("run %d of %d: %w", run+1, config.Runs, err)
+		}
+	}
+	if host.LoadAfter, err = load(); err != nil {
+		return nil, err
+	}
+	return &Report{Host: host, Runs: config.Runs, Nodes: config.Nodes, Figures: all.figures()}, nil
+}
+
+// measurement is one run.
+type measurement struct {
+	Config
+	record *record
+	run    int
+}
+
+func (m *measurement) say(text string) {
+	if m.Progress != nil {
+		m.Progress(fmt.Sprintf("run %d of %d: %s", m.run, m.Runs, text))
+	}
+}
+
+// measure boots a cluster and looks at it from its start to its end.
+func (m *measurement) measure(ctx context.Context) (err error) {
+	m.say("boot")
+	begun := time.Now()
+	status, err := m.up(ctx)
+	if err != nil {
+		return err
+	}
+	supervised, err := supervisor.Connect(m.Name)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// An interrupted measurement ends its cluster, too.
+		err = errors.Join(err, supervised.Down(context.WithoutCancel(ctx)))
+	}()
+	for _, phase := range status.Phases {
+		m.record.duration("boot", phase.Name, status.Since.Add(phase.After).Sub(begun))
+	}
+	w, err := newWorkload(ctx, status.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := m.firstUse(ctx, begun, w, supervised); err != nil {
+		return err
+	}
+	if err := m.memory(ctx, supervised); err != nil {
+		return err
+	}
+	return m.pods(ctx, w)
+}
