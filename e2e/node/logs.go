@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"io"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func logSpecs(s *suite.Suite) {
 		s.CreateReady(ctx, pod)
 		log := following(ctx, s, pod)
 		first := make([]byte, len("before\n"))
-		_, err := log.Read(first)
+		_, err := io.ReadFull(log, first)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		gomega.Expect(string(first)).To(gomega.Equal("before\n"))
 		gomega.Expect(s.Exec(ctx, pod, "touch", "/go")).To(gomega.BeEmpty())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
+	"github.com/plumbline/plumbline/framework/expect"
 )
 
 func volumeSpecs(s *suite.Suite) {
@@ -26,8 +27,10 @@ func volumeSpecs(s *suite.Suite) {
 		gomega.Expect(s.Exec(ctx, pod, "cat", "/shared/log")).To(gomega.Equal("start\n"))
 		gomega.Expect(s.Exec(ctx, pod, "touch", "/shared/end")).To(gomega.BeEmpty())
 		gomega.Expect(s.Watch.Until(ctx, pod, haveRestarted("one", 1))).To(gomega.Succeed())
-		gomega.Expect(s.Kubectl(ctx, "-n", namespace, "exec", pod.Name, "-c", "agent", "--", "/agent", "cat", "/shared/log")).
-			To(gomega.HavePrefix("start\nstart\n"))
+		// The container counts as restarted a moment before its script has printed.
+		gomega.Eventually(ctx, func() string {
+			return s.Kubectl(ctx, "-n", namespace, "exec", pod.Name, "-c", "agent", "--", "/agent", "cat", "/shared/log")
+		}).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.HavePrefix("start\nstart\n"))
 	})
 
 	behaviour.It(behaviour.Behaviour{
