@@ -152,6 +152,28 @@ func pressureSpecs(under *suite.Suite) {
 		})
 
 		behaviour.It(behaviour.Behaviour{
+			ID:      "eviction.pressure.inodes",
+			Promise: "Files that are many rather than large bring disk pressure too, and the pod that made them is evicted.",
+			Source:  pressure + "#eviction-signals", Judges: []string{"kubelet", "kube-controller-manager"},
+		}, func(ctx context.Context) {
+			namespace := s.Namespace(ctx)
+			modest := suite.OnNode(suite.Pod(namespace, "modest", suite.AgentContainer("pause")), lowOnDisk)
+			s.CreateReady(ctx, modest)
+			free, err := strconv.Atoi(printed(ctx, c, lowOnDisk, "df --output=iavail /var/lib/kubelet | tail -1"))
+			gomega.Expect(err).NotTo(gomega.HaveOccurred())
+			pod := writing(namespace, "writer", "0", lowOnDisk)
+			s.CreateReady(ctx, pod)
+			// All but a fiftieth; the threshold is a twentieth. Made from outside, since the
+			// agent takes its time for so many files.
+			printed(ctx, c, lowOnDisk, fmt.Sprintf("cd /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/scratch && seq %d | xargs touch", pod.UID, free-free/50))
+			gomega.Expect(s.Watch.Until(ctx, pod, beEvicted())).To(gomega.Succeed())
+			gomega.Expect(pod.Status.Message).To(gomega.HavePrefix("The node was low on resource: inodes. Threshold quantity: "))
+			expectPressure(ctx, s, lowOnDisk, corev1.NodeDiskPressure, corev1.TaintNodeDiskPressure)
+			expectRelief(ctx, s, lowOnDisk, corev1.NodeDiskPressure, corev1.TaintNodeDiskPressure)
+			expectRunning(ctx, s, modest)
+		})
+
+		behaviour.It(behaviour.Behaviour{
 			ID:      "eviction.pressure.pid",
 			Promise: "Under PID pressure the pod with the most processes is evicted.",
 			Source:  pressure + "#eviction-signals", Judges: []string{"kubelet", "kube-controller-manager"},
