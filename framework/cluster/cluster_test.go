@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
@@ -64,6 +65,23 @@ func TestKubeletFlags(t *testing.T) {
 	for _, want := range []string{"--node-labels=a=1,b=2", "--register-with-taints=k=v:NoSchedule", "--hostname-override=n", "--node-ip=10.77.1.1"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in %s", want, got)
+		}
+	}
+}
+
+func TestBoundedMachinesEvictEarlier(t *testing.T) {
+	quantity := func(text string) *resource.Quantity { q := resource.MustParse(text); return &q }
+	for _, test := range []struct {
+		name   string
+		bounds v1alpha1.Resources
+		want   string
+	}{
+		{"unbounded", v1alpha1.Resources{}, `{memory.available: "50Mi", nodefs.available: "1%", nodefs.inodesFree: "1%", imagefs.available: "1%"}`},
+		{"little memory", v1alpha1.Resources{Memory: quantity("256Mi")}, `{memory.available: "50Mi", nodefs.available: "1%", nodefs.inodesFree: "1%", imagefs.available: "1%"}`},
+		{"all bounded", v1alpha1.Resources{Memory: quantity("1Gi"), Disk: quantity("1Gi"), PIDs: quantity("400")}, `{memory.available: "100Mi", nodefs.available: "10%", nodefs.inodesFree: "5%", imagefs.available: "1%", pid.available: "10%"}`},
+	} {
+		if got := evictionHard(test.bounds); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
 }
