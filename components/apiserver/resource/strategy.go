@@ -36,6 +36,12 @@ func newStrategy[T Object](def *Definition[T], typer runtime.ObjectTyper) strate
 	return strategy[T]{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, def: def}
 }
 
+// Rules are what the engine asks at a write, without a store: to validate objects that no
+// server holds.
+func (d *Definition[T]) Rules(typer runtime.ObjectTyper) rest.RESTCreateUpdateStrategy {
+	return newStrategy(d, typer)
+}
+
 func (s strategy[T]) NamespaceScoped() bool { return !s.def.ClusterScoped }
 
 func (s strategy[T]) PrepareForCreate(ctx context.Context, obj runtime.Object) {
