@@ -96,8 +96,7 @@ func TestForbiddenImports(t *testing.T) {
 // them need lives in a library room of its own, listed here with its reason.
 func TestComponentsKeepApart(t *testing.T) {
 	libraries := map[string]string{
-		"quota":   "admission and the quota controller must count usage alike",
-		"serving": "every component but the API server and the kubelet serves health and metrics the same way",
+		"quota": "admission and the quota controller must count usage alike",
 	}
 	room := func(path string) string {
 		rest, ok := strings.CutPrefix(path, "components/")
