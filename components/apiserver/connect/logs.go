@@ -84,7 +84,7 @@ func (l *logs) locate(ctx context.Context, name string, o *corev1.PodLogOptions)
 }
 
 func logQuery(o *corev1.PodLogOptions) url.Values {
-	query := url.Values{"stream": {string(*o.Stream)}}
+	query := url.Values{"stream": {*o.Stream}}
 	for name, wanted := range map[string]bool{"follow": o.Follow, "previous": o.Previous, "timestamps": o.Timestamps} {
 		if wanted {
 			query.Set(name, "true")

@@ -49,7 +49,9 @@ func slice(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	}
 }
 
-func localPolicy(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+func localPolicy(s *corev1.Service) {
+	s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+}
 
 func TestEndpointsOfAPort(t *testing.T) {
 	const a, b = "10.88.1.2:8080", "10.88.2.2:8080"

@@ -187,7 +187,7 @@ func (q *Queue) arm() {
 		q.timer.Stop()
 	}
 	q.timerAt = next
-	q.timer = time.AfterFunc(max(0, next.Sub(time.Now())), q.flushBackoff)
+	q.timer = time.AfterFunc(max(0, time.Until(next)), q.flushBackoff)
 }
 
 // flushBackoff activates the pods whose pause is over.

@@ -121,7 +121,7 @@ func TestBackoffGrows(t *testing.T) {
 		q.Add(test.Pod("p"))
 		for _, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
 			p := q.rejectNext(t, "Fit")
-			if got := p.backoffExpires.Sub(time.Now()); got != want*time.Second {
+			if got := time.Until(p.backoffExpires); got != want*time.Second {
 				t.Errorf("pause %v, want %vs", got, int64(want))
 			}
 			pass(20 * time.Second)
