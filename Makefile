@@ -45,7 +45,7 @@ suites:
 	go test -c -ldflags="-s -w" -o bin/e2e.test ./e2e
 
 .PHONY: unit
-unit: ## run the unit tests with the race detector
+unit: build ## run the unit tests with the race detector
 	@mkdir -p $(JUNIT)
 	go run $(GOTESTSUM) --format=pkgname-and-test-fails --junitfile=$(JUNIT)/unit.xml -- -race $(UNIT)
 
