@@ -28,6 +28,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/admission/limitranger"
 	"github.com/plumbline/plumbline/components/apiserver/admission/noderestriction"
 	"github.com/plumbline/plumbline/components/apiserver/admission/nodetaint"
+	"github.com/plumbline/plumbline/components/apiserver/admission/podresize"
 	"github.com/plumbline/plumbline/components/apiserver/admission/podsecurity"
 	"github.com/plumbline/plumbline/components/apiserver/admission/priority"
 	"github.com/plumbline/plumbline/components/apiserver/admission/quota"
@@ -82,6 +83,7 @@ func (s *server) plugins() []plugin {
 		{name: storageprotection.Name, make: ready(storageprotection.New())},
 		{name: claimresize.Name, make: ready(claimresize.New(inprocess.Getter[*storagev1.StorageClass](s.direct, storagev1.Resource("storageclasses"))))},
 		{name: runtimeclass.Name, make: ready(runtimeclass.New(inprocess.Getter[*nodev1.RuntimeClass](s.direct, nodev1.Resource("runtimeclasses"))))},
+		{name: podresize.Name, make: ready(podresize.New(inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes"))))},
 		{name: certificates.ApprovalName, make: ready(certificates.NewApproval(authorizer))},
 		{name: certificates.SigningName, make: ready(certificates.NewSigning(authorizer))},
 		{name: certificates.SubjectName, make: ready(certificates.NewSubject())},

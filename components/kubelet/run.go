@@ -19,6 +19,7 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
 	"github.com/plumbline/plumbline/components/kubelet/admission"
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/cgroup"
 	"github.com/plumbline/plumbline/components/kubelet/containerlog"
 	"github.com/plumbline/plumbline/components/kubelet/cri"
@@ -251,10 +252,11 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		volumes.Client, volumes.Objects, volumes.Tokens = k.client, objects, token.NewSource(k.client)
 	}
 	statuses = status.NewManager(ctx, k.client, apiPod)
+	volumeManager := volume.New(volumes)
 	config := worker.Config{
 		Runtime: k.cri.Runtime, Observer: k.observer, Builder: k.builder(), Cgroups: groups,
 		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.container, Parallel: k.parallelPulls()}),
-		Volumes: volume.New(volumes),
+		Volumes: volumeManager, Ledger: &allocation.Ledger{PodDir: volumeManager.PodDir},
 		Probes: probe.New(probe.Config{
 			Exec: k.cri.Runtime, Changed: wake,
 			Unhealthy: func(t probe.Target, message string) {
@@ -279,10 +281,11 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		config.NetworkReady = k.keeper.NetworkReady
 		config.RecursiveReadOnly = k.keeper.RecursiveReadOnly
 	}
-	config.Admit = (&admission.Gate{
+	gate := &admission.Gate{
 		Node: k.currentNode, Allocatable: config.Allocatable,
 		UnsafeSysctls: k.kc.AllowedUnsafeSysctls, UnderPressure: k.pressure.admit,
-	}).Admit
+	}
+	config.Admit, config.Resize = gate.Admit, gate.Resize
 	k.pods = worker.NewManager(ctx, config)
 
 	k.background(ctx, k.observer.Run)

@@ -31,9 +31,11 @@ type Gate struct {
 	UnderPressure func(pod *v1.Pod) (ok bool, message string)
 }
 
+const rejected = "Pod was rejected: "
+
 // refuse makes the status of a pod that is not admitted.
 func refuse(reason, message string) *status.Verdict {
-	return &status.Verdict{Phase: v1.PodFailed, Reason: reason, Message: "Pod was rejected: " + message}
+	return &status.Verdict{Phase: v1.PodFailed, Reason: reason, Message: rejected + message}
 }
 
 // Admit says why a pod cannot run beside others; nil means it can.
@@ -120,6 +122,20 @@ func ports(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 	return nil
 }
 
+// Resize says why a pod that runs here cannot have what it asks for beside others, and
+// whether it could if they were not there; an empty reason means it can.
+func (g *Gate) Resize(pod *v1.Pod, others []*v1.Pod) (reason, message string) {
+	for _, try := range []struct {
+		others []*v1.Pod
+		reason string
+	}{{nil, v1.PodReasonInfeasible}, {others, v1.PodReasonDeferred}} {
+		if verdict := g.resources(pod, try.others); verdict != nil {
+			return try.reason, strings.TrimPrefix(verdict.Message, rejected)
+		}
+	}
+	return "", ""
+}
+
 // resources adds up what pods request and compares it with what there is.
 func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 	allocatable := g.Allocatable()
@@ -128,7 +144,7 @@ func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 	}
 	used := map[v1.ResourceName]int64{}
 	for _, other := range others {
-		for name, quantity := range resourcehelper.PodRequests(other, resourcehelper.PodResourcesOptions{UseStatusResources: true}) {
+		for name, quantity := range resourcehelper.PodRequests(other, resourcehelper.PodResourcesOptions{}) {
 			used[name] += amount(name, quantity)
 		}
 	}
@@ -197,7 +213,7 @@ func (g *Gate) sysctls(pod *v1.Pod) *status.Verdict {
 		})
 		shared := pod.Spec.HostNetwork && strings.HasPrefix(name, "net.") || pod.Spec.HostIPC && (strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || name == "kernel.sem" || strings.HasPrefix(name, "fs.mqueue."))
 		if !ok || shared {
-			return &status.Verdict{Phase: v1.PodFailed, Reason: "SysctlForbidden", Message: fmt.Sprintf("Pod was rejected: forbidden sysctl: %q not allowlisted", s.Name)}
+			return &status.Verdict{Phase: v1.PodFailed, Reason: "SysctlForbidden", Message: fmt.Sprintf(rejected+"forbidden sysctl: %q not allowlisted", s.Name)}
 		}
 	}
 	return nil

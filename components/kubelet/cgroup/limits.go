@@ -25,6 +25,21 @@ type Limits struct {
 	PIDs int64
 }
 
+// Or are limits within which both l and other are allowed.
+func (l Limits) Or(other Limits) Limits {
+	wider := func(a, b int64) int64 {
+		if a < 0 || b < 0 {
+			return -1
+		}
+		return max(a, b)
+	}
+	return Limits{
+		CPUShares: max(l.CPUShares, other.CPUShares),
+		CPUQuota:  wider(l.CPUQuota, other.CPUQuota), CPUPeriod: other.CPUPeriod,
+		Memory: wider(l.Memory, other.Memory), PIDs: wider(l.PIDs, other.PIDs),
+	}
+}
+
 // Apply sets limits of a group.
 func (h *Hierarchy) Apply(group string, l Limits) error {
 	if h.Unified {
@@ -108,6 +123,15 @@ func (h *Hierarchy) MemoryLimit(group string) (bytes int64, ok bool) {
 	}
 	n, ok := h.Number("memory", group, file)
 	return n, ok && n < unlimited
+}
+
+// MemoryUsage is the memory that a group uses, caches included.
+func (h *Hierarchy) MemoryUsage(group string) (bytes int64, ok bool) {
+	file := "memory.usage_in_bytes"
+	if h.Unified {
+		file = "memory.current"
+	}
+	return h.Number("memory", group, file)
 }
 
 // PIDLimit is the limit of tasks of a group; ok is false where there is none.

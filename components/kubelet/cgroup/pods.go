@@ -92,6 +92,22 @@ func (p *Pods) Ensure(pod *v1.Pod) error {
 	return p.weigh()
 }
 
+// Widen lets a pod use what limits allow besides what it may use already.
+func (p *Pods) Widen(pod *v1.Pod, had, gets Limits) error {
+	if wide := had.Or(gets); p.c.PerQOS && wide != had {
+		return p.c.Hierarchy.Apply(p.Group(pod), wide)
+	}
+	return nil
+}
+
+// MemoryUsage is what a pod, or a container of it that is named by its id, uses.
+func (p *Pods) MemoryUsage(pod *v1.Pod, containerID string) (bytes int64, ok bool) {
+	if !p.c.PerQOS {
+		return 0, false
+	}
+	return p.c.Hierarchy.MemoryUsage(path.Join(p.Group(pod), containerID))
+}
+
 // LimitsOf is what a pod as a whole may use: a sum of limits only counts if each of
 // its containers has one.
 func (p *Pods) LimitsOf(pod *v1.Pod) Limits {

@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/runtime"
 )
 
@@ -32,6 +33,18 @@ type Input struct {
 	// left: how often it was restarted as far as the API server knows.
 	LastRestartCount func(container string) (count int32, known bool)
 	BackOff          *BackOff
+	// Actuated answers what a running container was last given, if that is known.
+	Actuated func(container string) (allocation.Amounts, bool)
+	// Regroup says that the pod's group does not hold the pod to what it may use now.
+	Regroup bool
+	// Restarting says that a container was stopped only to be started with other
+	// resources; nil means that none was.
+	Restarting func(containerID string) bool
+}
+
+// returns says whether a container that ended was stopped only to be started again.
+func (in *Input) returns(c *runtime.Container) bool {
+	return in.Restarting != nil && in.Restarting(c.Id)
 }
 
 // Stop is a container to be stopped.
@@ -39,8 +52,17 @@ type Stop struct {
 	Container *runtime.Container
 	Spec      *v1.Container
 	// Probe is the one that failed: "liveness", "startup" or "".
-	Probe   string
+	Probe string
+	// Resize says that it is stopped to be started with other resources.
+	Resize  bool
 	Message string
+}
+
+// Resize is a running container to be given other resources.
+type Resize struct {
+	Container *runtime.Container
+	Spec      *v1.Container
+	From, To  allocation.Amounts
 }
 
 // Start is a container to be started.
@@ -70,15 +92,19 @@ type Plan struct {
 	// Remove are containers that were made and never started.
 	Remove []*runtime.Container
 	Stop   []Stop
-	Start  []Start
-	Held   []Held
+	// Resize are containers whose resources change while they run; Regroup says that
+	// those of the pod as a whole change.
+	Resize  []Resize
+	Regroup bool
+	Start   []Start
+	Held    []Held
 	// Again is how long until the next decision although nothing happens; 0 is never.
 	Again time.Duration
 }
 
 // Empty says that there is nothing to do now.
 func (p *Plan) Empty() bool {
-	return !p.ReplaceSandbox && !p.CreateSandbox && len(p.Remove)+len(p.Stop)+len(p.Start) == 0
+	return !p.ReplaceSandbox && !p.CreateSandbox && !p.Regroup && len(p.Remove)+len(p.Stop)+len(p.Resize)+len(p.Start) == 0
 }
 
 // planner carries a plan while it is made.
@@ -100,6 +126,7 @@ func Next(in Input) Plan {
 		}
 		return p.plan
 	}
+	p.plan.Regroup = in.Regroup
 	p.dropUnstarted()
 	for i := range in.Pod.Spec.EphemeralContainers {
 		p.ephemeral(&in.Pod.Spec.EphemeralContainers[i])
@@ -217,7 +244,7 @@ func (p *planner) initContainers() bool {
 			p.heed(c, have)
 			return false
 		case have.ExitCode != 0:
-			if InitShouldRestart(p.Pod, c, have.ExitCode) {
+			if p.returns(have) || InitShouldRestart(p.Pod, c, have.ExitCode) {
 				p.restart(c, have, true)
 			}
 			return false
@@ -270,7 +297,7 @@ func (p *planner) regular(c *v1.Container) {
 		p.start(c, false)
 	case have.Running():
 		p.heed(c, have)
-	case ShouldRestart(p.Pod, c, have.ExitCode):
+	case p.returns(have) || ShouldRestart(p.Pod, c, have.ExitCode):
 		p.restart(c, have, false)
 	}
 }
@@ -292,8 +319,29 @@ func (p *planner) heed(c *v1.Container, have *runtime.Container) bool {
 			Container: have, Spec: c, Probe: health.Unhealthy,
 			Message: fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Name, health.Unhealthy),
 		})
+	default:
+		p.resize(c, have)
 	}
 	return health.Started
+}
+
+// resize plans to give a running container what it was promised since it was started.
+func (p *planner) resize(c *v1.Container, have *runtime.Container) {
+	if p.Actuated == nil {
+		return
+	}
+	from, known := p.Actuated(c.Name)
+	to := allocation.AmountsOf(p.Pod, c)
+	switch {
+	case !known || from == to:
+	case allocation.NeedsRestart(c, from, to):
+		p.plan.Stop = append(p.plan.Stop, Stop{
+			Container: have, Spec: c, Resize: true,
+			Message: fmt.Sprintf("Container %s resize requires restart", c.Name),
+		})
+	default:
+		p.plan.Resize = append(p.plan.Resize, Resize{Container: have, Spec: c, From: from, To: to})
+	}
 }
 
 func (p *planner) ephemeral(e *v1.EphemeralContainer) {
@@ -326,6 +374,10 @@ func BackOffKey(c *v1.Container) string { return c.Name + "/" + runtime.SpecHash
 
 // restart plans to start a container again when its back-off is over.
 func (p *planner) restart(c *v1.Container, last *runtime.Container, init bool) {
+	if p.returns(last) {
+		p.plan.Start = append(p.plan.Start, Start{Spec: c, Attempt: uint32(last.RestartCount()) + 1, Init: init})
+		return
+	}
 	left, length := p.BackOff.Left(BackOffKey(c), last.FinishedAtTime(), p.Now)
 	if left > 0 {
 		pod := p.Pod

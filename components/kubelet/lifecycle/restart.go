@@ -53,8 +53,9 @@ func InitShouldRestart(pod *v1.Pod, c *v1.Container, exitCode int32) bool {
 }
 
 // Finished says whether a pod's containers have ended for good: all regular ones
-// ended and none is to be started again, or an init container gave up.
-func Finished(pod *v1.Pod, state *runtime.Pod) bool {
+// ended and none is to be started again, or an init container gave up. restarting
+// names those that were stopped only to be started with other resources.
+func Finished(pod *v1.Pod, state *runtime.Pod, restarting func(containerID string) bool) bool {
 	if state == nil {
 		return false
 	}
@@ -68,7 +69,7 @@ func Finished(pod *v1.Pod, state *runtime.Pod) bool {
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		last := state.Container(c.Name)
-		if last == nil || !last.Exited() || ShouldRestart(pod, c, last.ExitCode) {
+		if last == nil || !last.Exited() || ShouldRestart(pod, c, last.ExitCode) || restarting(last.Id) {
 			return false
 		}
 	}

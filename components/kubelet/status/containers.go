@@ -72,7 +72,11 @@ func (g *generator) container(c *v1.Container, previous []v1.ContainerStatus, k 
 	} else if before != nil && before.ContainerID == out.ContainerID {
 		out.LastTerminationState = before.LastTerminationState
 	}
-	if held, ok := g.Held[c.Name]; ok && g.comesBack(c, newest, k) {
+	held, ok := g.Held[c.Name]
+	if !ok && g.restarting(c.Name) {
+		held, ok = lifecycle.Held{Reason: reasonCreating}, true
+	}
+	if ok && g.comesBack(c, newest, k) {
 		if out.State.Terminated != nil {
 			out.LastTerminationState = out.State
 		}
@@ -143,6 +147,8 @@ func (g *generator) comesBack(c *v1.Container, newest *runtime.Container, k kind
 	switch {
 	case newest.Running() || g.Ended:
 		return false
+	case newest.Exited() && g.Restarting != nil && g.Restarting(newest.Id):
+		return true
 	case !newest.Exited():
 		return true
 	case k == onceKind || k == sidecarKind:
@@ -195,13 +201,12 @@ func (g *generator) fromRuntime(c *v1.Container, have *runtime.Container) v1.Con
 	switch {
 	case have.Running():
 		out.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(have.StartedAtTime())}
-		out.Resources = c.Resources.DeepCopy()
-		out.AllocatedResources = c.Resources.Requests.DeepCopy()
 	case have.Exited():
 		out.State.Terminated = g.terminated(have)
 	default:
 		out.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
 	}
+	g.containerResources(c, have, &out)
 	if user := have.GetUser().GetLinux(); user != nil && have.Running() {
 		out.User = &v1.ContainerUser{Linux: &v1.LinuxContainerUser{
 			UID: user.Uid, GID: user.Gid, SupplementalGroups: user.SupplementalGroups,

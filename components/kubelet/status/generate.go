@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/lifecycle"
 	"github.com/plumbline/plumbline/components/kubelet/qos"
 	"github.com/plumbline/plumbline/components/kubelet/runtime"
@@ -37,6 +38,12 @@ type Input struct {
 	// Started and ReadyNow answer for running containers.
 	Started  func(containerID string) bool
 	ReadyNow func(containerID string, c *v1.Container) bool
+	// Actuated answers what running containers were given, Restarting which ended
+	// containers were stopped only to be started with other resources.
+	Actuated   func(container string) (allocation.Amounts, bool)
+	Restarting func(containerID string) bool
+	// Resize are the conditions of a resize that is under way; nil ones are none.
+	Resize []*v1.PodCondition
 	// Ended says that the pod's containers have ended for good.
 	Ended   bool
 	Verdict *Verdict
@@ -76,12 +83,13 @@ func Generate(in Input) v1.PodStatus {
 	g.phase()
 	g.addresses()
 	g.conditions()
+	g.resources()
 	return g.out
 }
 
 func (g *generator) phase() {
 	before := g.Previous
-	g.out.Phase = phaseOf(g.Pod, &g.out, g.Ended)
+	g.out.Phase = g.phaseOf()
 	for _, settled := range []v1.PodPhase{before.Phase, g.Pod.Status.Phase} {
 		// A pod that has ended stays so.
 		if terminal(settled) && !terminal(g.out.Phase) {
@@ -110,7 +118,8 @@ type tally struct {
 
 // phaseOf derives the phase from the containers.
 // See https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase.
-func phaseOf(pod *v1.Pod, status *v1.PodStatus, ended bool) v1.PodPhase {
+func (g *generator) phaseOf() v1.PodPhase {
+	pod, status, ended := g.Pod, &g.out, g.Ended
 	var t tally
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -126,7 +135,7 @@ func phaseOf(pod *v1.Pod, status *v1.PodStatus, ended bool) v1.PodPhase {
 		c := &pod.Spec.Containers[i]
 		s := Find(status.ContainerStatuses, c.Name)
 		begun = begun || s != nil && s.ContainerID != ""
-		t.regular(pod, c, s)
+		t.regular(pod, c, s, g.restarting(c.Name))
 	}
 	switch {
 	case t.initGivenUp > 0:
@@ -177,7 +186,8 @@ func (t *tally) sidecar(s *v1.ContainerStatus) {
 	}
 }
 
-func (t *tally) regular(pod *v1.Pod, c *v1.Container, s *v1.ContainerStatus) {
+// regular counts a regular container. comesBack says that it does whatever its policy is.
+func (t *tally) regular(pod *v1.Pod, c *v1.Container, s *v1.ContainerStatus, comesBack bool) {
 	if s == nil {
 		t.unknown++
 		return
@@ -198,7 +208,7 @@ func (t *tally) regular(pod *v1.Pod, c *v1.Container, s *v1.ContainerStatus) {
 	if over.ExitCode == 0 {
 		t.succeeded++
 	}
-	if !lifecycle.ShouldRestart(pod, c, over.ExitCode) {
+	if !comesBack && !lifecycle.ShouldRestart(pod, c, over.ExitCode) {
 		t.final++
 	}
 }
@@ -234,7 +244,8 @@ func (g *generator) addresses() {
 // owned are the conditions that the kubelet answers for.
 func owned(t v1.PodConditionType) bool {
 	switch t {
-	case v1.PodReady, v1.ContainersReady, v1.PodInitialized, v1.PodScheduled, v1.PodReadyToStartContainers:
+	case v1.PodReady, v1.ContainersReady, v1.PodInitialized, v1.PodScheduled, v1.PodReadyToStartContainers,
+		v1.PodResizePending, v1.PodResizeInProgress:
 		return true
 	}
 	return false
@@ -253,6 +264,11 @@ func (g *generator) conditions() {
 			if c.Type == v1.DisruptionTarget {
 				g.setForeign(c)
 			}
+		}
+	}
+	for _, c := range g.Resize {
+		if c != nil {
+			g.setForeign(*c)
 		}
 	}
 	networked := usable(g.Pod, g.State.Sandbox())

@@ -20,6 +20,7 @@ import (
 	internalapi "k8s.io/cri-api/pkg/apis"
 	"k8s.io/klog/v2"
 
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/cgroup"
 	"github.com/plumbline/plumbline/components/kubelet/image"
 	"github.com/plumbline/plumbline/components/kubelet/objectcache"
@@ -58,6 +59,11 @@ type Config struct {
 	Allocatable func() v1.ResourceList
 	// Admit says why a pod cannot run here beside the others; nil means it can.
 	Admit func(pod *v1.Pod, others []*v1.Pod) *status.Verdict
+	// Resize says why a pod that runs here cannot have the resources that it asks for
+	// now; an empty reason means it can.
+	Resize func(pod *v1.Pod, others []*v1.Pod) (reason, message string)
+	// Ledger keeps what was granted to pods.
+	Ledger *allocation.Ledger
 	// NetworkReady says why pods cannot have a network yet; nil means they can.
 	NetworkReady func() error
 	// Sources are those that must have named their pods before unknown ones are removed.
@@ -225,7 +231,19 @@ func (m *Manager) activeLocked() []*v1.Pod {
 	var out []*v1.Pod
 	for _, w := range m.workers {
 		if w.active() {
-			out = append(out, w.current())
+			out = append(out, w.granted())
+		}
+	}
+	return out
+}
+
+// othersLocked are the pods whose resources count when another asks for some, with
+// what was granted to them.
+func (m *Manager) othersLocked(asking *worker) []*v1.Pod {
+	var out []*v1.Pod
+	for _, w := range m.workers {
+		if w != asking && w.active() && w.isCounted() {
+			out = append(out, w.granted())
 		}
 	}
 	return out

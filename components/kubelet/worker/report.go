@@ -32,6 +32,7 @@ func (w *worker) report(pod *v1.Pod, state *runtime.Pod) {
 	}
 	verdict := w.verdict
 	isEnded := w.phase >= ended
+	resize := []*v1.PodCondition{w.resizing.pending, w.resizing.progress}
 	w.mu.Unlock()
 	if verdict != nil && !isEnded && state.Live() {
 		// The verdict is shown once the containers have ended; its condition at once.
@@ -43,6 +44,9 @@ func (w *worker) report(pod *v1.Pod, state *runtime.Pod) {
 		Held:        held,
 		Started:     w.started,
 		ReadyNow:    w.readyNow,
+		Actuated:    w.actuated,
+		Restarting:  w.isRestarting,
+		Resize:      resize,
 		Ended:       isEnded,
 		Verdict:     verdict,
 		HostIPs:     w.m.c.HostIPs(),

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/environment"
 	"github.com/plumbline/plumbline/components/kubelet/handler"
 	"github.com/plumbline/plumbline/components/kubelet/image"
@@ -43,6 +44,9 @@ func (w *worker) carryOut(ctx context.Context, pod *v1.Pod, plan lifecycle.Plan)
 		w.m.c.Observer.Forget(c.Id)
 	}
 	w.stopUnhealthy(ctx, pod, plan.Stop)
+	if err := w.actuate(ctx, pod, plan); err != nil {
+		return outcome{err: err}
+	}
 
 	sandboxConfig, err := w.prepare(ctx, pod, plan)
 	if err != nil {
@@ -64,6 +68,9 @@ func (w *worker) stopUnhealthy(ctx context.Context, pod *v1.Pod, stops []lifecyc
 			grace = *probeSpec.TerminationGracePeriodSeconds
 		}
 		group.Go(func() {
+			if stop.Resize {
+				w.restarts(stop.Container.Id)
+			}
 			_ = w.stopContainer(ctx, stopRequest{pod: pod, container: stop.Container, spec: stop.Spec, grace: grace, message: stop.Message})
 		})
 	}
@@ -98,7 +105,7 @@ func (w *worker) prepare(ctx context.Context, pod *v1.Pod, plan lifecycle.Plan) 
 			return nil, err
 		}
 	}
-	if err := w.m.c.Cgroups.Ensure(pod); err != nil {
+	if err := w.setGroup(pod); err != nil {
 		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodContainer", fmt.Sprintf("unable to ensure pod container exists: %v", err))
 		return nil, err
 	}
@@ -277,6 +284,9 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, start lifecycl
 		err = plain(err)
 		w.m.c.Event(pod, c.Name, v1.EventTypeWarning, "Failed", fmt.Sprintf("Error: %v", err))
 		return &startError{reason: "CreateContainerError", err: err}
+	}
+	if !start.Ephemeral {
+		w.noteActuated(c.Name, allocation.AmountsOf(pod, c))
 	}
 	w.m.c.Event(pod, c.Name, v1.EventTypeNormal, "Created", "Container created")
 	postStart := c.Lifecycle != nil && c.Lifecycle.PostStart != nil && !start.Ephemeral

@@ -85,7 +85,8 @@ type worker struct {
 	// counted says that the pod was admitted and takes part in later admissions.
 	counted bool
 	// hooking are containers whose postStart hook has not ended.
-	hooking map[string]bool
+	hooking  map[string]bool
+	resizing resizing
 
 	// What follows belongs to the loop alone.
 	admitted  bool
@@ -180,6 +181,10 @@ func (w *worker) finish(ctx context.Context, result outcome) {
 	w.retry, w.notBefore = 0, time.Time{}
 	if op.phase == w.phase {
 		w.advance()
+		if w.phase >= ended {
+			// What it had may be what another waits for.
+			w.m.reconsider()
+		}
 	}
 }
 
@@ -231,6 +236,10 @@ func (w *worker) step(ctx context.Context) (finished bool) {
 	if !w.admitted {
 		w.admit(pod, removed)
 	}
+	if w.phase == syncing {
+		w.askForMore()
+	}
+	pod = w.granted()
 	state := w.m.c.Observer.Get(w.uid)
 	switch w.phase {
 	case syncing:
@@ -245,6 +254,7 @@ func (w *worker) step(ctx context.Context) (finished bool) {
 			w.m.c.Mirrors.Wanted(pod)
 		}
 		w.probe(ctx, pod, state)
+		w.conclude(pod, state)
 		w.report(pod, state)
 		w.sync(ctx, pod, state)
 	case stopping:
@@ -283,22 +293,22 @@ func (w *worker) due() bool {
 // admit asks once whether the pod may run here.
 func (w *worker) admit(pod *v1.Pod, removed bool) {
 	w.admitted = true
+	if w.orphan {
+		return
+	}
+	w.recall(pod)
 	if w.phase != syncing || removed || pod.DeletionTimestamp != nil || terminal(pod.Status.Phase) || w.m.c.Admit == nil {
 		return
 	}
 	w.m.mu.Lock()
-	var others []*v1.Pod
-	for _, other := range w.m.workers {
-		if other != w && other.active() && other.isCounted() {
-			others = append(others, other.current())
-		}
-	}
-	verdict := w.m.c.Admit(pod, others)
+	pod = w.granted()
+	verdict := w.m.c.Admit(pod, w.m.othersLocked(w))
 	if verdict == nil {
 		w.count()
 	}
 	w.m.mu.Unlock()
 	if verdict == nil {
+		w.grantFirst(pod)
 		return
 	}
 	w.m.c.Event(pod, "", v1.EventTypeWarning, verdict.Reason, verdict.Message)
@@ -325,7 +335,7 @@ func (w *worker) mustStop(pod *v1.Pod, state *runtime.Pod, removed bool) bool {
 	w.mu.Lock()
 	verdict := w.verdict
 	w.mu.Unlock()
-	return removed || pod.DeletionTimestamp != nil || verdict != nil || terminal(pod.Status.Phase) || lifecycle.Finished(pod, state)
+	return removed || pod.DeletionTimestamp != nil || verdict != nil || terminal(pod.Status.Phase) || lifecycle.Finished(pod, state, w.isRestarting)
 }
 
 // deadline holds the pod to its activeDeadlineSeconds.
@@ -370,6 +380,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, state *runtime.Pod) {
 		Pod: pod, State: state, Now: time.Now(), BackOff: w.backOff,
 		Health:           w.health,
 		LastRestartCount: lastRestartCount(pod),
+		Actuated:         w.actuated, Regroup: w.regroup(pod), Restarting: w.isRestarting,
 	})
 	w.hold(plan)
 	if plan.Empty() && (!stale || !w.volumesUp) {

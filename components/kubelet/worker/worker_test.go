@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -18,6 +20,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	critesting "k8s.io/cri-api/pkg/apis/testing"
 
+	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/cgroup"
 	"github.com/plumbline/plumbline/components/kubelet/environment"
 	"github.com/plumbline/plumbline/components/kubelet/image"
@@ -46,6 +49,8 @@ type rig struct {
 	pods    *Manager
 	watch   watch.Interface
 	verdict *status.Verdict
+	// refusal is why resizes are not granted.
+	refusal string
 }
 
 func newRig(t *testing.T, pod *v1.Pod) *rig {
@@ -61,12 +66,15 @@ func newRig(t *testing.T, pod *v1.Pod) *rig {
 	service := fakeRuntime{r.runtime}
 	observer := runtime.NewObserver(service, wake)
 	none := func() v1.ResourceList { return nil }
+	root := t.TempDir()
 	r.pods = NewManager(ctx, Config{
+		Ledger:  &allocation.Ledger{PodDir: func(uid types.UID) string { return filepath.Join(root, "pods", string(uid)) }},
+		Resize:  func(*v1.Pod, []*v1.Pod) (string, string) { return r.refusal, "no room" },
 		Runtime: service, Observer: observer,
 		Builder: &runtime.Builder{LogsDir: t.TempDir()},
 		Images:  image.New(image.Config{Service: images, Record: func(*v1.Pod, string, string, string, string) {}}),
 		Volumes: volume.New(volume.Config{
-			Root: t.TempDir(), Allocatable: none, Due: wake,
+			Root: root, Allocatable: none, Due: wake,
 			Addresses: func(*v1.Pod) environment.Addresses { return environment.Addresses{} },
 		}),
 		Probes:  probe.New(probe.Config{Exec: service, Changed: wake, Unhealthy: func(probe.Target, string) {}, Warned: func(probe.Target, string) {}}),
@@ -207,5 +215,54 @@ func TestEvictedPodEndsWithItsReason(t *testing.T) {
 	}
 	if len(r.pods.Active()) != 0 {
 		t.Error("an evicted pod still counts as active")
+	}
+}
+
+func withCPU(pod *v1.Pod, milli int64, generation int64) *v1.Pod {
+	pod = pod.DeepCopy()
+	pod.Generation = generation
+	pod.Spec.Containers[0].Resources.Requests = v1.ResourceList{v1.ResourceCPU: *resource.NewMilliQuantity(milli, resource.DecimalSI)}
+	return pod
+}
+
+func hasCondition(pod *v1.Pod, t v1.PodConditionType, reason string) bool {
+	c := status.FindCondition(pod.Status.Conditions, t)
+	return c != nil && c.Reason == reason
+}
+
+func TestResizeWaitsAndIsGranted(t *testing.T) {
+	pod := withCPU(testPod(v1.RestartPolicyAlways), 100, 1)
+	r := newRig(t, pod)
+	r.pods.Set(pod)
+	running := r.await("ready", isReady)
+
+	r.refusal = v1.PodReasonDeferred
+	asked := withCPU(running, 200, 2)
+	r.pods.Set(asked)
+	waiting := r.await("deferred", func(p *v1.Pod) bool { return p != nil && hasCondition(p, v1.PodResizePending, v1.PodReasonDeferred) })
+	if got := waiting.Status.ContainerStatuses[0].AllocatedResources.Cpu().MilliValue(); got != 100 || waiting.Status.ObservedGeneration != 2 {
+		t.Errorf("allocated %dm at generation %d while deferred, want 100m at 2", got, waiting.Status.ObservedGeneration)
+	}
+	if slices.Contains(r.runtime.GetCalls(), "UpdateContainerResources") {
+		t.Error("a deferred resize was carried out")
+	}
+
+	r.pods.mu.Lock()
+	r.refusal = ""
+	r.pods.mu.Unlock()
+	r.pods.reconsider()
+	resized := r.await("resized", func(p *v1.Pod) bool {
+		return p != nil && p.Status.ContainerStatuses[0].Resources.Requests.Cpu().MilliValue() == 200 &&
+			status.FindCondition(p.Status.Conditions, v1.PodResizeInProgress) == nil
+	})
+	if status.FindCondition(resized.Status.Conditions, v1.PodResizePending) != nil {
+		t.Error("a resize that was carried out is still pending")
+	}
+	if !slices.Contains(r.runtime.GetCalls(), "UpdateContainerResources") {
+		t.Errorf("calls: %v", r.runtime.GetCalls())
+	}
+	record, err := r.pods.c.Ledger.Load("uid")
+	if err != nil || record == nil || record.Actuated["c"].CPURequest != 200 {
+		t.Errorf("the ledger has %+v, %v; want 200m given", record, err)
 	}
 }
