@@ -43,6 +43,7 @@ func Specs(s *suite.Suite) {
 		sourceSpecs(s)
 		securitySpecs(s)
 		resourceSpecs(s)
+		resizeSpecs(s)
 		identitySpecs(s)
 		imageSpecs(s)
 		logSpecs(s)
