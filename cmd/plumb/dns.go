@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/plumbline/plumbline/framework/supervisor"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/plumbline/plumbline/framework/supervisor"
 )
 
 // waitForDNS returns when the cluster's DNS Deployment has a replica that is

@@ -94,11 +94,11 @@ func (s *server) tokenAuthenticator() (authenticator.Token, error) {
 }
 
 // accountKeys are the keys that verify tokens: those given, or that of the signer.
-func (c *AuthenticationConfig) accountKeys() ([]accounttoken.Key, error) {
-	if len(c.KeyFiles) > 0 {
-		return accounttoken.LoadKeys(c.KeyFiles)
+func (a *AuthenticationConfig) accountKeys() ([]accounttoken.Key, error) {
+	if len(a.KeyFiles) > 0 {
+		return accounttoken.LoadKeys(a.KeyFiles)
 	}
-	return accounttoken.LoadKeys([]string{c.SigningKeyFile})
+	return accounttoken.LoadKeys([]string{a.SigningKeyFile})
 }
 
 // publishIssuer serves what others need to verify service-account tokens.

@@ -59,9 +59,7 @@ func (c *Config) Validate() error {
 	if !filepath.IsAbs(c.RootDir) {
 		errs = append(errs, fmt.Errorf("--root-dir: %q must be an absolute path", c.RootDir))
 	}
-	for _, err := range validateConfiguration(&c.KubeletConfiguration) {
-		errs = append(errs, err)
-	}
+	errs = append(errs, validateConfiguration(&c.KubeletConfiguration)...)
 	return errors.Join(errs...)
 }
 

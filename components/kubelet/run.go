@@ -102,10 +102,10 @@ func Run(ctx context.Context, config *Config) error {
 
 // stopped forgives an error that only came of being told to stop.
 func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (k *kubelet) spawn(run func()) { k.group.Go(run) }

@@ -40,6 +40,7 @@ type cluster struct {
 
 type recorder struct{ events chan string }
 
+//nolint:revive // events.EventRecorder asks for all of them
 func (r recorder) Eventf(regarding, _ apiruntime.Object, _, reason, _, note string, args ...any) {
 	r.events <- fmt.Sprintf("%s %s: %s", regarding.(*v1.Pod).Name, reason, fmt.Sprintf(note, args...))
 }

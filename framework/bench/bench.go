@@ -41,21 +41,21 @@ type Config struct {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Program == "" {
-		errs = append(errs, errors.New("Program: the path of the plumb executable is missing"))
+		errs = append(errs, errors.New("program: the path of the plumb executable is missing"))
 	}
 	if c.Runs < 1 {
-		errs = append(errs, fmt.Errorf("Runs: %d is less than 1", c.Runs))
+		errs = append(errs, fmt.Errorf("runs: %d is less than 1", c.Runs))
 	}
 	if c.Nodes < 1 {
-		errs = append(errs, fmt.Errorf("Nodes: %d is less than 1", c.Nodes))
+		errs = append(errs, fmt.Errorf("nodes: %d is less than 1", c.Nodes))
 	}
-	for name, value := range map[string]int{"OneByOne": c.OneByOne, "AtOnce": c.AtOnce, "Replicas": c.Replicas} {
+	for name, value := range map[string]int{"pods one by one": c.OneByOne, "pods at once": c.AtOnce, "replicas": c.Replicas} {
 		if value < 0 {
 			errs = append(errs, fmt.Errorf("%s: %d is negative", name, value))
 		}
 	}
 	if c.Settle < 0 {
-		errs = append(errs, fmt.Errorf("Settle: %s is negative", c.Settle))
+		errs = append(errs, fmt.Errorf("settle: %s is negative", c.Settle))
 	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ package allocation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
@@ -172,11 +173,11 @@ func (a *Addresses) nextIn(ctx context.Context, first netip.Addr, from, to uint6
 		if _, err := a.objects.Get(ctx, ipAddresses, "", addr.String()); err == nil {
 			continue
 		}
-		switch err := a.reserve(ctx, addr, holder); err {
-		case nil:
+		err := a.reserve(ctx, addr, holder)
+		if err == nil {
 			return addr, nil
-		case resource.ErrAddressTaken:
-		default:
+		}
+		if !errors.Is(err, resource.ErrAddressTaken) {
 			return netip.Addr{}, err
 		}
 	}

@@ -68,7 +68,7 @@ func (c Config) serviceLocation(ctx context.Context, id string) (*url.URL, error
 func (c Config) portName(ctx context.Context, namespace, service, port string) (string, error) {
 	number, err := strconv.ParseInt(port, 10, 32)
 	if err != nil {
-		return port, nil
+		return port, nil //nolint:nilerr // it is a name already
 	}
 	obj, err := c.Objects.GetLatest(ctx, corev1.Resource("services"), namespace, service)
 	if err != nil {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/fields"
@@ -49,13 +50,13 @@ func (d *Definition[T]) check() error {
 		return err
 	}
 	if d.New == nil || d.NewList == nil {
-		return fmt.Errorf("New and NewList must be set")
+		return errors.New("the functions New and NewList must be set")
 	}
 	if (d.Columns == nil) != (d.Cells == nil) {
-		return fmt.Errorf("Columns and Cells must be set together")
+		return errors.New("the fields Columns and Cells must be set together")
 	}
 	if d.TracksGeneration && d.Spec == nil {
-		return fmt.Errorf("TracksGeneration needs Spec")
+		return errors.New("the field TracksGeneration needs Spec")
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ func (e *scaleEndpoint[T]) Get(ctx context.Context, name string, options *metav1
 	return e.show(obj)
 }
 
+//nolint:revive // rest.Updater asks for all of them
 func (e *scaleEndpoint[T]) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo,
 	create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	obj, _, err := e.store.Update(ctx, name, &scaledObject[T]{endpoint: e, asked: info, name: name},

@@ -195,6 +195,8 @@ func (s *SubresourceStore) Get(ctx context.Context, name string, options *metav1
 }
 
 // Update changes an object; it never creates one.
+//
+//nolint:revive // rest.Updater asks for all of them
 func (s *SubresourceStore) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo,
 	create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	return s.store.Update(ctx, name, info, create, update, false, options)

@@ -77,7 +77,7 @@ func All() []resource.Entry {
 		networking.ServiceCIDRs(),
 		node.RuntimeClasses(),
 		scheduling.PriorityClasses(),
-		storage.StorageClasses(),
+		storage.Classes(),
 		storage.VolumeAttributesClasses(),
 		storage.VolumeAttachments(),
 		storage.CSIDrivers(),

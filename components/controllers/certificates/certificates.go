@@ -95,7 +95,7 @@ func (a approver) handle(ctx context.Context, request *certificatesv1.Certificat
 	}
 	parsed, err := parse(request.Spec.Request)
 	if err != nil || checkKubeletClient(parsed, request.Spec.Usages) != nil {
-		return nil // Not for us to approve.
+		return nil //nolint:nilerr // not for us to approve
 	}
 	type right struct{ subresource, message string }
 	rights := []right{{"nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."}}

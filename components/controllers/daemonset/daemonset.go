@@ -217,7 +217,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	set := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
 	if err != nil {
-		return nil // Validation keeps such a set out; nothing to retry.
+		return nil //nolint:nilerr // validation keeps such a set out; nothing to retry
 	}
 	if selector.Empty() {
 		c.env.Recorder.Eventf(set, corev1.EventTypeWarning, "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required.")

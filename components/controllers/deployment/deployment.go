@@ -139,7 +139,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	d := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
-		return nil // Validation keeps such a Deployment out; nothing to retry.
+		return nil //nolint:nilerr // validation keeps such a Deployment out; nothing to retry
 	}
 	if selector.Empty() {
 		c.env.Recorder.Eventf(d, corev1.EventTypeWarning, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.")

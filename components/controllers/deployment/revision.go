@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -252,7 +253,7 @@ func (r *rollout) takeExisting(ctx context.Context, name string) (*appsv1.Replic
 }
 
 func (r *rollout) creationFailed(ctx context.Context, name string, cause error) error {
-	if cause == errCollision || apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
+	if errors.Is(cause, errCollision) || apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
 		return cause
 	}
 	message := fmt.Sprintf("Failed to create new replica set %q: %v", name, cause)

@@ -34,7 +34,7 @@ type Controller struct {
 	sources   controller.Sources
 	services  corelisters.ServiceLister
 	pods      corelisters.PodLister
-	endpoints corelisters.EndpointsLister //nolint:staticcheck // Deprecated, but served and still read.
+	endpoints corelisters.EndpointsLister
 	queue     *controller.Queue[controller.Key]
 }
 
@@ -49,10 +49,10 @@ func New(env *controller.Env, workers int) (controller.Controller, error) {
 		Update: func(old, pod *corev1.Pod) { c.podChanged(sliceutil.GetPodUpdateProjectionKey(old, pod)) },
 		Delete: func(pod *corev1.Pod) { c.podChanged(sliceutil.GetPodUpdateProjectionKey(pod, nil)) },
 	})
-	controller.Watch(&c.sources, core.Endpoints().Informer(), controller.Handlers[*corev1.Endpoints]{ //nolint:staticcheck // As above.
+	controller.Watch(&c.sources, core.Endpoints().Informer(), controller.Handlers[*corev1.Endpoints]{
 		// At start: Endpoints whose Service went while nobody looked.
-		Add:    func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) }, //nolint:staticcheck // As above.
-		Delete: func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) }, //nolint:staticcheck // As above.
+		Add:    func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) },
+		Delete: func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) },
 	})
 	return c, nil
 }
@@ -98,7 +98,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	current, err := c.endpoints.Endpoints(key.Namespace).Get(key.Name)
 	existed := err == nil
 	if apierrors.IsNotFound(err) {
-		current = &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}} //nolint:staticcheck // As above.
+		current = &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	} else if err != nil {
 		return err
 	}

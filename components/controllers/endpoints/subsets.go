@@ -22,7 +22,7 @@ type backend struct {
 }
 
 // subsetsOf groups the pods' addresses by the ports they are reached at. over tells that there were too many.
-func subsetsOf(service *corev1.Service, pods []*corev1.Pod) (subsets []corev1.EndpointSubset, over bool) { //nolint:staticcheck // Deprecated, but still read.
+func subsetsOf(service *corev1.Service, pods []*corev1.Pod) (subsets []corev1.EndpointSubset, over bool) {
 	var backends []backend
 	for _, pod := range pods {
 		if !sliceutil.ShouldPodBeInEndpoints(pod, service.Spec.PublishNotReadyAddresses) {
@@ -62,13 +62,13 @@ func subsetsOf(service *corev1.Service, pods []*corev1.Pod) (subsets []corev1.En
 	return group(backends), over
 }
 
-func group(backends []backend) []corev1.EndpointSubset { //nolint:staticcheck // As above.
-	byPorts := map[string]*corev1.EndpointSubset{} //nolint:staticcheck // As above.
+func group(backends []backend) []corev1.EndpointSubset {
+	byPorts := map[string]*corev1.EndpointSubset{}
 	for _, b := range backends {
 		key := keyOf(b.ports)
 		subset := byPorts[key]
 		if subset == nil {
-			subset = &corev1.EndpointSubset{Ports: b.ports} //nolint:staticcheck // As above.
+			subset = &corev1.EndpointSubset{Ports: b.ports}
 			byPorts[key] = subset
 		}
 		if b.ready {
@@ -82,7 +82,7 @@ func group(backends []backend) []corev1.EndpointSubset { //nolint:staticcheck //
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	var subsets []corev1.EndpointSubset //nolint:staticcheck // As above.
+	var subsets []corev1.EndpointSubset
 	for _, key := range keys {
 		subsets = append(subsets, *byPorts[key])
 	}

@@ -39,7 +39,7 @@ type Controller struct {
 	perSubset int
 	sources   controller.Sources
 	services  corelisters.ServiceLister
-	endpoints corelisters.EndpointsLister //nolint:staticcheck // Deprecated, but written by hand still.
+	endpoints corelisters.EndpointsLister
 	slices    discoverylisters.EndpointSliceLister
 	queue     *controller.Queue[controller.Key]
 }
@@ -52,7 +52,7 @@ func New(env *controller.Env, workers int, perSubset int32) (controller.Controll
 		services: core.Services().Lister(), endpoints: core.Endpoints().Lister(), slices: mirrored.Lister(),
 	}
 	c.queue = controller.NewQueue(c.Name(), env.Clock, controller.DefaultBackoff, c.sync)
-	controller.Watch(&c.sources, core.Endpoints().Informer(), controller.Any(func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) })) //nolint:staticcheck // As above.
+	controller.Watch(&c.sources, core.Endpoints().Informer(), controller.Any(func(e *corev1.Endpoints) { c.queue.Add(cache.MetaObjectToName(e)) }))
 	controller.Watch(&c.sources, core.Services().Informer(), controller.Any(func(s *corev1.Service) { c.queue.Add(cache.MetaObjectToName(s)) }))
 	changed := func(slice *discoveryv1.EndpointSlice) {
 		if name := slice.Labels[discoveryv1.LabelServiceName]; slice.Labels[discoveryv1.LabelManagedBy] == managedBy && name != "" {
@@ -101,13 +101,13 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	return c.reconcile(ctx, existing, wanted)
 }
 
-func mirrors(source *corev1.Endpoints) bool { //nolint:staticcheck // As above.
+func mirrors(source *corev1.Endpoints) bool {
 	_, lock := source.Annotations[leaderAnnotation]
 	return !lock && source.Labels[discoveryv1.LabelSkipMirror] != "true"
 }
 
 // mirror returns the slices that say what the Endpoints say.
-func (c *Controller) mirror(source *corev1.Endpoints) []*discoveryv1.EndpointSlice { //nolint:staticcheck // As above.
+func (c *Controller) mirror(source *corev1.Endpoints) []*discoveryv1.EndpointSlice {
 	var wanted []*discoveryv1.EndpointSlice
 	for _, subset := range source.Subsets {
 		byType := map[discoveryv1.AddressType][]discoveryv1.Endpoint{}
@@ -144,7 +144,7 @@ func (c *Controller) mirror(source *corev1.Endpoints) []*discoveryv1.EndpointSli
 	return wanted
 }
 
-func (c *Controller) slice(source *corev1.Endpoints, kind discoveryv1.AddressType, endpoints []discoveryv1.Endpoint, ports []corev1.EndpointPort) *discoveryv1.EndpointSlice { //nolint:staticcheck // As above.
+func (c *Controller) slice(source *corev1.Endpoints, kind discoveryv1.AddressType, endpoints []discoveryv1.Endpoint, ports []corev1.EndpointPort) *discoveryv1.EndpointSlice {
 	owner := metav1.NewControllerRef(source, corev1.SchemeGroupVersion.WithKind("Endpoints"))
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{

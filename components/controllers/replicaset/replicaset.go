@@ -180,7 +180,7 @@ func (l *Loop) sync(ctx context.Context, key controller.Key) error {
 	caughtUp := l.expected.Satisfied(key)
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
 	if err != nil {
-		return nil // Validation keeps such a set out; nothing to retry.
+		return nil //nolint:nilerr // validation keeps such a set out; nothing to retry
 	}
 	active, terminating, err := l.claim(ctx, set, selector)
 	if err != nil {

@@ -116,7 +116,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	set := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
 	if err != nil {
-		return nil // Validation keeps such a set out; nothing to retry.
+		return nil //nolint:nilerr // validation keeps such a set out; nothing to retry
 	}
 	pods, err := c.claim(ctx, set, selector)
 	if err != nil {

@@ -31,7 +31,7 @@ func Discover() (*Hierarchy, error) {
 	if err := unix.Statfs(root, &stat); err != nil {
 		return nil, fmt.Errorf("no cgroup file system at %s: %w", root, err)
 	}
-	if int64(stat.Type) == unix.CGROUP2_SUPER_MAGIC {
+	if stat.Type == unix.CGROUP2_SUPER_MAGIC {
 		return &Hierarchy{Unified: true, mounts: map[string]string{"": root}}, nil
 	}
 	table, err := os.Open("/proc/self/mountinfo")
@@ -181,12 +181,9 @@ func (h *Hierarchy) Processes(group string) []int {
 	var out []int
 	_ = filepath.WalkDir(h.Path("pids", group), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || entry.Name() != "cgroup.procs" {
-			return nil
+			return nil //nolint:nilerr // a group that ended meanwhile has no processes
 		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return nil
-		}
+		raw, _ := os.ReadFile(path) // As above.
 		for _, word := range strings.Fields(string(raw)) {
 			if pid, err := strconv.Atoi(word); err == nil {
 				out = append(out, pid)

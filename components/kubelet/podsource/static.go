@@ -77,7 +77,7 @@ func FromFiles(ctx context.Context, path, node string, period time.Duration, sin
 		}
 		select {
 		case event := <-watcher.Events:
-			watched = watched && !(event.Name == path && event.Op.Has(fsnotify.Remove|fsnotify.Rename))
+			watched = watched && (event.Name != path || !event.Op.Has(fsnotify.Remove|fsnotify.Rename))
 		case <-watcher.Errors:
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -60,22 +60,22 @@ func (o *Observer) Run(ctx context.Context) error {
 			}
 		}
 	}()
-	for ctx.Err() == nil {
+	for {
 		err := o.service.GetContainerEvents(ctx, events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
 			// Listing after subscribing misses nothing.
 			go o.relist(ctx)
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the stream ended because it was told to
 		}
 		klog.FromContext(ctx).Error(err, "Container event stream ended; listing until it is back")
 		o.relist(ctx)
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
+			return nil
 		}
 	}
-	return nil
 }
 
 // Synced is closed once the runtime was listed for the first time.

@@ -162,7 +162,7 @@ func (g *generator) initDone() bool {
 	for i := range g.Pod.Spec.InitContainers {
 		c := &g.Pod.Spec.InitContainers[i]
 		have := g.State.Container(c.Name)
-		if have == nil || !lifecycle.IsSidecar(c) && !(have.Exited() && have.ExitCode == 0) {
+		if have == nil || !lifecycle.IsSidecar(c) && (!have.Exited() || have.ExitCode != 0) {
 			return false
 		}
 	}

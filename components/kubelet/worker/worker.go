@@ -121,7 +121,7 @@ func newWorker(m *Manager, pod *v1.Pod) *worker {
 func (w *worker) active() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.orphan && w.phase <= stopping && !(terminal(w.pod.Status.Phase) && w.phase == syncing)
+	return !w.orphan && w.phase <= stopping && (!terminal(w.pod.Status.Phase) || w.phase != syncing)
 }
 
 // run is the loop.

@@ -156,7 +156,7 @@ func (s *Scheduler) fail(ctx context.Context, a *attempt, status *fwk.Status, no
 	case errors.As(err, &fit):
 		a.pod.Unschedulable, a.pod.Pending = fit.Diagnosis.Unschedulable, fit.Diagnosis.Pending
 		logger.V(2).Info("Unable to schedule pod; no fit; waiting", "pod", klog.KObj(a.pod.GetPod()), "err", err)
-	case err != errNoNodes:
+	case !errors.Is(err, errNoNodes):
 		logger.Error(err, "Error scheduling pod; retrying", "pod", klog.KObj(a.pod.GetPod()))
 	}
 	pod, gone := s.giveBack(logger, a)

@@ -35,11 +35,11 @@ func (s *Scheduler) choose(ctx context.Context, a *attempt) (*fwk.NominatingInfo
 		a.node = node
 		return nil, nil
 	}
-	fit, unfit := err.(*diagnosis.FitError)
+	var fit *diagnosis.FitError
 	switch {
-	case err == errNoNodes:
+	case errors.Is(err, errNoNodes):
 		return denominate, fwk.NewStatus(fwk.UnschedulableAndUnresolvable).WithError(err)
-	case !unfit:
+	case !errors.As(err, &fit):
 		return denominate, fwk.AsStatus(err)
 	case !a.profile.HasPostFilter():
 		return denominate, fwk.NewStatus(fwk.Unschedulable).WithError(err)
@@ -164,7 +164,7 @@ func (s *Scheduler) passFilters(ctx context.Context, a *attempt, nodes []fwk.Nod
 			d.AddPlugin(status)
 		}
 	}
-	if err := context.Cause(searching); err != nil && err != errEnough {
+	if err := context.Cause(searching); err != nil && !errors.Is(err, errEnough) {
 		code = fwk.Error
 		return nil, err
 	}

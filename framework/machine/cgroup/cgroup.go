@@ -223,7 +223,8 @@ const UsualWeight = 100
 func (g *Group) SetWeight(weight int) error {
 	const usualShares = 1024 // of version 1
 	for _, h := range g.hierarchies {
-		file, value := "", 0
+		var file string
+		var value int
 		switch {
 		case h.has("cpu"):
 			file, value = "cpu.shares", usualShares*weight/UsualWeight

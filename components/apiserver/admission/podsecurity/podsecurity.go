@@ -94,7 +94,7 @@ func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 }
 
 func refusal(a admission.Attributes, answer *admissionv1.AdmissionResponse) error {
-	err := admission.NewForbidden(a, errors.New("Not allowed by PodSecurity"))
+	err := admission.NewForbidden(a, errors.New("Not allowed by PodSecurity")) //nolint:staticcheck // the API's wording
 	var status *apierrors.StatusError
 	if answer.Result == nil || !errors.As(err, &status) {
 		return err

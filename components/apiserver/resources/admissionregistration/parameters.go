@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,7 +30,7 @@ func validateParamRef(ref *admissionregistrationv1.ParamRef, at *field.Path) fie
 		found.Required(at, "one of name or selector must be specified")
 	}
 	if ref.Name != "" {
-		found.Messages(at.Child("name"), ref.Name, path.IsValidPathSegmentName(ref.Name))
+		found.Messages(at.Child("name"), ref.Name, content.IsPathSegmentName(ref.Name))
 	}
 	found.Add(metav1validation.ValidateLabelSelector(ref.Selector, metav1validation.LabelSelectorValidationOptions{}, at.Child("selector"))...)
 	if ref.Name != "" && ref.Selector != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -141,7 +141,7 @@ func validateNamedRule(rule *admissionregistrationv1.NamedRuleWithOperations, at
 	var found problem.List
 	for i, name := range rule.ResourceNames {
 		at := at.Child("resourceNames").Index(i)
-		found.Messages(at, name, path.IsValidPathSegmentName(name))
+		found.Messages(at, name, content.IsPathSegmentName(name))
 		if slices.Contains(rule.ResourceNames[:i], name) {
 			found.Duplicate(at, name)
 		}

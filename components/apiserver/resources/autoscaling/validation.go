@@ -8,8 +8,8 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -117,7 +117,7 @@ func requireSegment(found *problem.List, at *field.Path, value, detail string) {
 		found.Required(at, detail)
 		return
 	}
-	found.Messages(at, value, path.IsValidPathSegmentName(value))
+	found.Messages(at, value, content.IsPathSegmentName(value))
 }
 
 func validateRules(rules *autoscalingv2.HPAScalingRules, at *field.Path) field.ErrorList {

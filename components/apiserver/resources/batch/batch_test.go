@@ -193,12 +193,12 @@ func TestIndexes(t *testing.T) {
 		"3-3":   `non-increasing order, previous: 3, current: 3`,
 	} {
 		_, err := parseIndexes(text, 10)
-		if got := ""; err != nil {
-			if got = err.Error(); got != want {
-				t.Errorf("%q: %s", text, got)
-			}
-		} else if want != "" {
-			t.Errorf("%q was read", text)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: got the error %q, want %q", text, got, want)
 		}
 	}
 	if n := total(validSpans("1,3-5,7", 10)); n != 5 {

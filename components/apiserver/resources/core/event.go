@@ -226,7 +226,7 @@ func eventColumns() []metav1.TableColumnDefinition {
 }
 
 func eventCells(e *corev1.Event) []any {
-	since := func(t metav1.MicroTime) string { return table.Since(metav1.Time{Time: t.Time}) }
+	since := func(t metav1.MicroTime) string { return table.Since(metav1.Time(t)) }
 	first := table.Since(e.FirstTimestamp)
 	if e.FirstTimestamp.IsZero() {
 		first = since(e.EventTime)

@@ -136,6 +136,8 @@ func (e finalizeEndpoint) New() runtime.Object { return e.whole.New() }
 func (e finalizeEndpoint) Destroy()            {}
 
 // Update changes the finalizers of the spec.
+//
+//nolint:revive // rest.Updater asks for all of them
 func (e finalizeEndpoint) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
 	update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	return e.whole.Update(ctx, name, info, create, update, force, options)
@@ -248,7 +250,7 @@ func finalizersFor(now []string, o *metav1.DeleteOptions) []string {
 		}
 	}
 	switch {
-	case o.OrphanDependents != nil: //nolint:staticcheck // old clients send it
+	case o.OrphanDependents != nil:
 		set(metav1.FinalizerOrphanDependents, *o.OrphanDependents)
 		set(metav1.FinalizerDeleteDependents, !*o.OrphanDependents)
 	case o.PropagationPolicy != nil:

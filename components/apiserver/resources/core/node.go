@@ -118,7 +118,7 @@ func validateNode(n *corev1.Node) field.ErrorList {
 	if len(n.Spec.PodCIDRs) > 1 {
 		dual, err := net.IsDualStackCIDRStrings(n.Spec.PodCIDRs)
 		if err != nil {
-			found.Add(field.InternalError(at, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%v", err)))
+			found.Add(field.InternalError(at, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err)))
 		}
 		if !dual || len(n.Spec.PodCIDRs) > 2 {
 			found.Invalid(at, n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family")

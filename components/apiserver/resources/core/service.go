@@ -201,7 +201,7 @@ func serviceWarnings(_ context.Context, s, _ *corev1.Service) []string {
 	say(hints, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
 	headless := spec.Type == corev1.ServiceTypeClusterIP && spec.ClusterIP == corev1.ClusterIPNone
 	if headless {
-		say(spec.LoadBalancerIP != "", "spec.loadBalancerIP is ignored for headless services") //nolint:staticcheck // still served
+		say(spec.LoadBalancerIP != "", "spec.loadBalancerIP is ignored for headless services")
 		say(len(spec.ExternalIPs) > 0, "spec.externalIPs is ignored for headless services")
 		say(spec.SessionAffinity != corev1.ServiceAffinityNone, "spec.SessionAffinity is ignored for headless services")
 	} else {

@@ -291,7 +291,7 @@ func validateClusterIPs(s, old *corev1.Service) field.ErrorList {
 	if len(spec.ClusterIPs) > 1 {
 		dual, err := net.IsDualStackIPStrings(spec.ClusterIPs)
 		if err != nil {
-			found.Add(field.InternalError(ipsAt, fmt.Errorf("failed to check for dual stack with error:%v", err)))
+			found.Add(field.InternalError(ipsAt, fmt.Errorf("failed to check for dual stack with error:%w", err)))
 		}
 		if !dual {
 			found.Invalid(ipsAt, spec.ClusterIPs, "may specify no more than one IP for each IP family")

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -277,7 +277,7 @@ func requireSegment(found *problem.List, at *field.Path, value string) {
 		found.Required(at, "")
 		return
 	}
-	found.Messages(at, value, path.IsValidPathSegmentName(value))
+	found.Messages(at, value, content.IsPathSegmentName(value))
 }
 
 func validateIngressStatus(_ context.Context, in, old *networkingv1.Ingress) field.ErrorList {

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -77,7 +77,7 @@ func validateParent(p *networkingv1.ParentReference) field.ErrorList {
 	requireSegment(&found, at.Child("resource"), p.Resource)
 	requireSegment(&found, at.Child("name"), p.Name)
 	if p.Namespace != "" {
-		found.Messages(at.Child("namespace"), p.Namespace, path.IsValidPathSegmentName(p.Namespace))
+		found.Messages(at.Child("namespace"), p.Namespace, content.IsPathSegmentName(p.Namespace))
 	}
 	return found.Errors
 }

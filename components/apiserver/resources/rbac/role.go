@@ -4,7 +4,7 @@ import (
 	"context"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
@@ -41,7 +41,7 @@ func Roles() *resource.Definition[*rbacv1.Role] {
 }
 
 // validName allows whatever can stand in a URL, as "system:node".
-func validName(name string, _ bool) []string { return path.IsValidPathSegmentName(name) }
+func validName(name string, _ bool) []string { return content.IsPathSegmentName(name) }
 
 func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 	var found problem.List

@@ -22,7 +22,7 @@ func expect(t *testing.T, errs field.ErrorList, want ...string) {
 }
 
 func TestStorageClasses(t *testing.T) {
-	definition := StorageClasses()
+	definition := Classes()
 	class := &storagev1.StorageClass{Provisioner: "example.com/disk"}
 	definition.Default(class)
 	expect(t, definition.Validate(t.Context(), class))

@@ -22,9 +22,9 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/resources/table"
 )
 
-// StorageClasses say how volumes are provisioned.
+// Classes say how volumes are provisioned.
 // See https://kubernetes.io/docs/concepts/storage/storage-classes/.
-func StorageClasses() *resource.Definition[*storagev1.StorageClass] {
+func Classes() *resource.Definition[*storagev1.StorageClass] {
 	docs := storagev1.StorageClass{}.SwaggerDoc()
 	return &resource.Definition[*storagev1.StorageClass]{
 		Identity: resource.Identity{

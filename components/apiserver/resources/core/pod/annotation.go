@@ -38,7 +38,7 @@ func validateAnnotations(annotations map[string]string, s *corev1.PodSpec, at *f
 		found.Invalid(at.Key(corev1.PodDeletionCost), annotations[corev1.PodDeletionCost], "must be a 32bit integer")
 	}
 	for key, value := range annotations {
-		if key == corev1.SeccompPodAnnotationKey || strings.HasPrefix(key, corev1.SeccompContainerAnnotationKeyPrefix) { //nolint:staticcheck // still validated
+		if key == corev1.SeccompPodAnnotationKey || strings.HasPrefix(key, corev1.SeccompContainerAnnotationKeyPrefix) {
 			seccompAnnotation(&found, at.Child(key), value)
 		}
 		name, isAppArmor := strings.CutPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix)
@@ -62,7 +62,7 @@ func seccompAnnotation(found *problem.List, at *field.Path, value string) {
 	switch file, local := strings.CutPrefix(value, corev1.SeccompLocalhostProfileNamePrefix); {
 	case local:
 		found.Add(volume.ValidateDescending(file, at)...)
-	case value == corev1.SeccompProfileRuntimeDefault, value == corev1.DeprecatedSeccompProfileDockerDefault, value == corev1.SeccompProfileNameUnconfined: //nolint:staticcheck // still valid
+	case value == corev1.SeccompProfileRuntimeDefault, value == corev1.DeprecatedSeccompProfileDockerDefault, value == corev1.SeccompProfileNameUnconfined:
 	default:
 		found.Invalid(at, value, "must be a valid seccomp profile")
 	}
@@ -128,7 +128,7 @@ func profilesAgree(annotations map[string]string, s *corev1.PodSpec, at *field.P
 		podSeccomp, podAppArmor = s.SecurityContext.SeccompProfile, s.SecurityContext.AppArmorProfile
 	}
 	if podSeccomp != nil {
-		if value, given := annotations[corev1.SeccompPodAnnotationKey]; given { //nolint:staticcheck // still compared
+		if value, given := annotations[corev1.SeccompPodAnnotationKey]; given {
 			found.Add(agreement{"seccomp", at.Child("securityContext", "seccompProfile"), value}.seccomp(podSeccomp))
 		}
 	}
@@ -142,7 +142,7 @@ func profilesAgree(annotations map[string]string, s *corev1.PodSpec, at *field.P
 			}
 		}
 		contextAt := m.at.Child("securityContext")
-		if value, given := annotations[corev1.SeccompContainerAnnotationKeyPrefix+m.Name]; given && seccomp != nil { //nolint:staticcheck // still compared
+		if value, given := annotations[corev1.SeccompContainerAnnotationKeyPrefix+m.Name]; given && seccomp != nil {
 			found.Add(agreement{"seccomp", contextAt.Child("seccompProfile"), value}.seccomp(seccomp))
 		}
 		if value, given := annotations[corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+m.Name]; given && appArmor != nil && !isWindows(s) {
@@ -164,7 +164,7 @@ func (a agreement) seccomp(p *corev1.SeccompProfile) *field.Error {
 	case corev1.SeccompProfileTypeUnconfined:
 		return a.unless(a.value == corev1.SeccompProfileNameUnconfined)
 	case corev1.SeccompProfileTypeRuntimeDefault:
-		return a.unless(a.value == corev1.SeccompProfileRuntimeDefault || a.value == corev1.DeprecatedSeccompProfileDockerDefault) //nolint:staticcheck // still valid
+		return a.unless(a.value == corev1.SeccompProfileRuntimeDefault || a.value == corev1.DeprecatedSeccompProfileDockerDefault)
 	case corev1.SeccompProfileTypeLocalhost:
 		return a.local(corev1.SeccompLocalhostProfileNamePrefix, p.LocalhostProfile)
 	}

@@ -165,7 +165,7 @@ func (c *checker) ips(at *field.Path, shown any, ips, before []string) {
 	}
 	dual, err := net.IsDualStackIPStrings(ips)
 	if err != nil {
-		c.Add(field.InternalError(at, fmt.Errorf("failed to check for dual stack with error:%v", err)))
+		c.Add(field.InternalError(at, fmt.Errorf("failed to check for dual stack with error:%w", err)))
 	}
 	if !dual || len(ips) > 2 {
 		c.Invalid(at, shown, "may specify no more than one IP for each IP family")

@@ -92,7 +92,7 @@ func validateSource(found *problem.List, v *corev1.Volume, at *field.Path, o Opt
 			}
 		}},
 		{"hostPath", s.HostPath != nil, "", func(f *problem.List, at *field.Path) { hostPath(f, at, s.HostPath) }},
-		{"gitRepo", s.GitRepo != nil, "", func(f *problem.List, at *field.Path) { //nolint:staticcheck // served though deprecated
+		{"gitRepo", s.GitRepo != nil, "", func(f *problem.List, at *field.Path) {
 			f.NonEmpty(at.Child("repository"), s.GitRepo.Repository)
 			f.Add(ValidateDescending(s.GitRepo.Directory, at.Child("directory"))...)
 		}},
