@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/plumbline/plumbline/framework/supervisor"
 )
 
@@ -39,25 +41,24 @@ type Config struct {
 
 // Validate says what cannot be measured.
 func (c Config) Validate() error {
-	var errs []error
+	var errs field.ErrorList
 	if c.Program == "" {
-		errs = append(errs, errors.New("program: the path of the plumb executable is missing"))
+		errs = append(errs, field.Required(field.NewPath("Program"), "the path of the plumb executable"))
 	}
-	if c.Runs < 1 {
-		errs = append(errs, fmt.Errorf("runs: %d is less than 1", c.Runs))
-	}
-	if c.Nodes < 1 {
-		errs = append(errs, fmt.Errorf("nodes: %d is less than 1", c.Nodes))
-	}
-	for name, value := range map[string]int{"pods one by one": c.OneByOne, "pods at once": c.AtOnce, "replicas": c.Replicas} {
-		if value < 0 {
-			errs = append(errs, fmt.Errorf("%s: %d is negative", name, value))
+	atLeast := func(name string, value, least int) {
+		if value < least {
+			errs = append(errs, field.Invalid(field.NewPath(name), value, fmt.Sprintf("must be at least %d", least)))
 		}
 	}
+	atLeast("Runs", c.Runs, 1)
+	atLeast("Nodes", c.Nodes, 1)
+	atLeast("OneByOne", c.OneByOne, 0)
+	atLeast("AtOnce", c.AtOnce, 0)
+	atLeast("Replicas", c.Replicas, 0)
 	if c.Settle < 0 {
-		errs = append(errs, fmt.Errorf("settle: %s is negative", c.Settle))
+		errs = append(errs, field.Invalid(field.NewPath("Settle"), c.Settle.String(), "must not be negative"))
 	}
-	return errors.Join(errs...)
+	return errs.ToAggregate()
 }
 
 // Report is what was measured.
