@@ -58,7 +58,8 @@ bench: build ## measure boot, pod start-up and memory
 
 .PHONY: lint
 lint: ## run the linters
-	go run $(LINT) run ./...
+	@mkdir -p $(JUNIT)
+	go run $(LINT) run --output.text.path=stdout --output.junit-xml.path=$(JUNIT)/lint.xml ./...
 
 .PHONY: generate
 generate: ## write the generated files anew
