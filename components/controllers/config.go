@@ -3,13 +3,14 @@ package controllers
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/plumbline/plumbline/components/serving"
 )
 
 // Config is everything the controller manager can be told. Flags carry upstream's names.
@@ -21,7 +22,7 @@ type Config struct {
 	Controllers                  []string
 	UseServiceAccountCredentials bool
 
-	Serving  ServingConfig
+	Serving  serving.Options
 	Election ElectionConfig
 	Nodes    NodesConfig
 	Signing  SigningConfig
@@ -38,15 +39,6 @@ type Config struct {
 
 	// Workers is the number of keys a controller works on at the same time, by --concurrent-NAME-syncs.
 	Workers map[string]int
-}
-
-// ServingConfig is where and how health and metrics are served. Port 0 serves nothing.
-type ServingConfig struct {
-	BindAddress  string
-	Port         int
-	CertFile     string
-	KeyFile      string
-	ClientCAFile string
 }
 
 // ElectionConfig is leader election by a Lease.
@@ -96,7 +88,7 @@ func workerDefaults() map[string]int {
 func DefaultConfig() *Config {
 	return &Config{
 		Controllers:              []string{"*"},
-		Serving:                  ServingConfig{BindAddress: "0.0.0.0", Port: 10257},
+		Serving:                  serving.Defaults(10257),
 		Election:                 ElectionConfig{Enabled: true, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Namespace: "kube-system", Name: "kube-controller-manager"},
 		Nodes:                    NodesConfig{MonitorPeriod: 5 * time.Second, MonitorGracePeriod: 50 * time.Second, StartupGracePeriod: time.Minute, EvictionRate: 0.1, SecondaryEvictionRate: 0.01, LargeClusterThreshold: 50, UnhealthyThreshold: 0.55},
 		Signing:                  SigningConfig{Duration: 365 * 24 * time.Hour},
@@ -117,11 +109,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.Controllers, "controllers", c.Controllers, "Controllers to run: '*' is all that are on by default, 'foo' adds foo, '-foo' leaves it out. Names: "+strings.Join(controllerNames(), ", "))
 	fs.BoolVar(&c.UseServiceAccountCredentials, "use-service-account-credentials", c.UseServiceAccountCredentials, "Run each controller with the token of its own service account in kube-system.")
 
-	fs.StringVar(&c.Serving.BindAddress, "bind-address", c.Serving.BindAddress, "Address to serve health and metrics on.")
-	fs.IntVar(&c.Serving.Port, "secure-port", c.Serving.Port, "Port to serve HTTPS on; 0 serves nothing.")
-	fs.StringVar(&c.Serving.CertFile, "tls-cert-file", c.Serving.CertFile, "Serving certificate; self-signed if empty.")
-	fs.StringVar(&c.Serving.KeyFile, "tls-private-key-file", c.Serving.KeyFile, "Key of --tls-cert-file.")
-	fs.StringVar(&c.Serving.ClientCAFile, "client-ca-file", c.Serving.ClientCAFile, "CA of the client certificates that may read metrics.")
+	c.Serving.AddFlags(fs)
 
 	fs.BoolVar(&c.Election.Enabled, "leader-elect", c.Election.Enabled, "Work only while holding the manager's Lease.")
 	fs.DurationVar(&c.Election.LeaseDuration, "leader-elect-lease-duration", c.Election.LeaseDuration, "How long others wait for a silent leader.")
@@ -202,14 +190,8 @@ func (c *Config) Validate() error {
 		}
 		mistake("--controllers: %q is not in the list of known controllers: %s", name, strings.Join(known, ", "))
 	}
-	if c.Serving.Port < 0 || c.Serving.Port > 65535 {
-		mistake("--secure-port: %d is not a port, must be 0 to 65535", c.Serving.Port)
-	}
-	if net.ParseIP(c.Serving.BindAddress) == nil {
-		mistake("--bind-address: %q is not an IP address", c.Serving.BindAddress)
-	}
-	if (c.Serving.CertFile == "") != (c.Serving.KeyFile == "") {
-		mistake("--tls-cert-file and --tls-private-key-file: must be given together")
+	if err := c.Serving.Validate(); err != nil {
+		mistakes = append(mistakes, err)
 	}
 	if (c.Signing.CertFile == "") != (c.Signing.KeyFile == "") {
 		mistake("--cluster-signing-cert-file and --cluster-signing-key-file: must be given together")

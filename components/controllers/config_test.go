@@ -73,7 +73,6 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		{"--controllers=nosuch", `"nosuch" is not in the list of known controllers`},
 		{"--controllers=ttl-controller", "does not have"},
 		{"--secure-port=70000", "--secure-port"},
-		{"--bind-address=here", "--bind-address"},
 		{"--tls-cert-file=x", "--tls-private-key-file"},
 		{"--cluster-signing-key-file=x", "--cluster-signing-cert-file"},
 		{"--leader-elect-renew-deadline=1h", "--leader-elect-lease-duration"},

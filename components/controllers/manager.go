@@ -88,12 +88,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer background.Wait()
 	defer cancel(nil)
 	if m.config.Serving.Port != 0 {
-		server, err := newServer(m.config.Serving, m.client)
+		server, err := m.listen(ctx)
 		if err != nil {
 			return err
 		}
 		background.Go(func() {
-			if err := server.run(ctx); err != nil {
+			if err := server.Run(ctx); err != nil {
 				cancel(err)
 			}
 		})

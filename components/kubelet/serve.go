@@ -10,6 +10,8 @@ import (
 
 	"github.com/plumbline/plumbline/components/kubelet/server"
 	"github.com/plumbline/plumbline/components/kubelet/stats"
+
+	"github.com/plumbline/plumbline/components/serving"
 )
 
 // serveHealth answers the health port.
@@ -37,9 +39,9 @@ func (k *kubelet) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	certificate, err := server.Certificate(k.kc.TLSCertFile, k.kc.TLSPrivateKeyFile, []string{k.config.NodeName}, k.config.NodeIPs)
+	certificate, err := serving.Certificate(k.kc.TLSCertFile, k.kc.TLSPrivateKeyFile, []string{k.config.NodeName}, k.config.NodeIPs)
 	if err != nil {
-		return err
+		return fmt.Errorf("tlsCertFile, tlsPrivateKeyFile: %w", err)
 	}
 	s := server.New(server.Config{
 		Pods: k.pods, Stats: k.stats, Runtime: k.cri.Runtime, Access: access,

@@ -22,6 +22,8 @@ import (
 	"github.com/plumbline/plumbline/components/proxy/healthcheck"
 	"github.com/plumbline/plumbline/components/proxy/nftables"
 	"github.com/plumbline/plumbline/components/proxy/plan"
+
+	"github.com/plumbline/plumbline/components/serving"
 )
 
 // patience is how long a change may wait to be programmed before the proxy calls
@@ -110,7 +112,7 @@ func (p *proxy) listen(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", flag, err)
 		}
 		go func() {
-			if err := healthcheck.Serve(ctx, listener, handler); err != nil {
+			if err := serving.Serve(ctx, listener, &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}); err != nil {
 				klog.ErrorS(err, "Serving", "address", address)
 			}
 		}()

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/spf13/pflag"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/plumbline/plumbline/components/scheduler/configuration"
 	schedulerruntime "github.com/plumbline/plumbline/components/scheduler/runtime"
+	"github.com/plumbline/plumbline/components/serving"
 )
 
 // Config is a scheduler's configuration: the versioned part, and what upstream's kube-scheduler takes by flags.
@@ -21,18 +21,8 @@ type Config struct {
 
 	// Kubeconfig connects to the API server unless Component names one; with neither, it is the pod's service account.
 	Kubeconfig string
-	// AuthenticationKubeconfig and AuthorizationKubeconfig connect to the API server that knows who may read metrics;
-	// empty means Kubeconfig.
-	AuthenticationKubeconfig string
-	AuthorizationKubeconfig  string
-	// AlwaysAllowPaths need no authorisation.
-	AlwaysAllowPaths []string
-
-	BindAddress  net.IP
-	SecurePort   int // 0 turns serving off
-	CertFile     string
-	KeyFile      string
-	ClientCAFile string
+	// Serving is where and to whom health and metrics are served.
+	Serving serving.Options
 
 	// Plugins are further plugins, compiled in by whoever embeds the scheduler.
 	Plugins schedulerruntime.Registry
@@ -44,12 +34,7 @@ func DefaultConfig() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{
-		Component:        component,
-		BindAddress:      net.IPv4zero,
-		SecurePort:       10259,
-		AlwaysAllowPaths: []string{"/healthz", "/readyz", "/livez"},
-	}, nil
+	return &Config{Component: component, Serving: serving.Defaults(10259)}, nil
 }
 
 // Validate says what is wrong, all at once.
@@ -58,25 +43,12 @@ func (c *Config) Validate() error {
 	if err := configuration.Validate(c.Component); err != nil {
 		errs = append(errs, err)
 	}
-	if c.SecurePort < 0 || c.SecurePort > 65535 {
-		errs = append(errs, fmt.Errorf("--secure-port: invalid value %d: must be between 0 and 65535, 0 for turning off serving", c.SecurePort))
+	if err := c.Serving.Validate(); err != nil {
+		errs = append(errs, err)
 	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
-		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file: give both or neither"))
-	}
-	for _, file := range [...]struct{ flag, path string }{
-		{"kubeconfig", c.Kubeconfig},
-		{"authentication-kubeconfig", c.AuthenticationKubeconfig},
-		{"authorization-kubeconfig", c.AuthorizationKubeconfig},
-		{"tls-cert-file", c.CertFile},
-		{"tls-private-key-file", c.KeyFile},
-		{"client-ca-file", c.ClientCAFile},
-	} {
-		if file.path == "" {
-			continue
-		}
-		if _, err := os.Stat(file.path); err != nil {
-			errs = append(errs, fmt.Errorf("--%s: %w", file.flag, err))
+	if c.Kubeconfig != "" {
+		if _, err := os.Stat(c.Kubeconfig); err != nil {
+			errs = append(errs, fmt.Errorf("--kubeconfig: %w", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -96,14 +68,7 @@ type flags struct {
 func (f *flags) register(set *pflag.FlagSet, c *Config) {
 	set.StringVar(&f.config, "config", "", "The path to the configuration file (KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1).")
 	set.StringVar(&c.Kubeconfig, "kubeconfig", "", "Path to the kubeconfig of the API server. Ignored if the configuration file names one.")
-	set.StringVar(&c.AuthenticationKubeconfig, "authentication-kubeconfig", "", "Kubeconfig with rights to create tokenreviews.authentication.k8s.io.")
-	set.StringVar(&c.AuthorizationKubeconfig, "authorization-kubeconfig", "", "Kubeconfig with rights to create subjectaccessreviews.authorization.k8s.io.")
-	set.StringSliceVar(&c.AlwaysAllowPaths, "authorization-always-allow-paths", c.AlwaysAllowPaths, "HTTP paths to skip during authorization.")
-	set.IPVar(&c.BindAddress, "bind-address", c.BindAddress, "The IP address on which to listen for --secure-port.")
-	set.IntVar(&c.SecurePort, "secure-port", c.SecurePort, "The port on which to serve HTTPS with authentication and authorization. If 0, don't serve.")
-	set.StringVar(&c.CertFile, "tls-cert-file", "", "The serving certificate. Without it, a self-signed one is made.")
-	set.StringVar(&c.KeyFile, "tls-private-key-file", "", "The private key matching --tls-cert-file.")
-	set.StringVar(&c.ClientCAFile, "client-ca-file", "", "Authorities whose client certificates are accepted.")
+	c.Serving.AddFlags(set)
 	set.BoolVar(&f.leaderElct, "leader-elect", true, "Gain leadership before scheduling.")
 	l := &f.elect.LeaderElection
 	set.DurationVar(&l.LeaseDuration.Duration, "leader-elect-lease-duration", c.Component.LeaderElection.LeaseDuration.Duration, "How long others wait after the leader's last renewal.")

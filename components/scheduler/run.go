@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,15 +69,19 @@ func Run(ctx context.Context, config *Config) error {
 		return err
 	}
 	var ready atomic.Bool
-	if config.SecurePort != 0 {
-		served, err := serve(ctx, config, &endpoints{metrics: m.Handler(sched.sizes), ready: ready.Load})
+	if config.Serving.Port != 0 {
+		server, err := listen(ctx, config, m.Handler(sched.sizes), &ready)
 		if err != nil {
 			return err
 		}
-		defer func() {
-			stop(nil)
-			<-served
-		}()
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			if err := server.Run(ctx); err != nil {
+				klog.FromContext(ctx).Error(err, "Health and metrics are not served any more")
+			}
+		})
+		defer serving.Wait()
+		defer stop(nil)
 	}
 	if err := await(ctx, client); err != nil {
 		return nil

@@ -2,16 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -148,42 +139,4 @@ func subresources(path string) []string {
 		return []string{"configz", "proxy"}
 	}
 	return []string{"proxy"}
-}
-
-// Certificate loads the serving certificate, or makes one for names that nobody
-// but its maker trusts.
-func Certificate(certFile, keyFile string, names []string, ips []net.IP) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
-	if certFile != "" {
-		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-			return nil, fmt.Errorf("tlsCertFile, tlsPrivateKeyFile: %w", err)
-		}
-		return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			// Read anew: it may have been renewed.
-			pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-			return &pair, err
-		}, nil
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		return nil, errors.New("a serving certificate needs a name")
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()),
-		Subject:      pkix.Name{CommonName: fmt.Sprintf("%s@%d", names[0], now.Unix())},
-		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    names, IPAddresses: ips,
-		BasicConstraintsValid: true,
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	pair := &tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair, nil }, nil
 }

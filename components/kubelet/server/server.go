@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +23,8 @@ import (
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"github.com/plumbline/plumbline/components/kubelet/runtime"
+
+	"github.com/plumbline/plumbline/components/serving"
 )
 
 // Pods is what the server knows of pods.
@@ -139,7 +140,7 @@ func (s *Server) Serve(ctx context.Context, address string, certificate func(*tl
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          klog.NewStandardLogger("INFO"),
 	}
-	return serve(ctx, server, func() error { return server.ServeTLS(listener, "", "") })
+	return serving.Serve(ctx, listener, server)
 }
 
 // ServePlain answers requests without TLS, for the health port and the read-only port.
@@ -149,16 +150,7 @@ func ServePlain(ctx context.Context, address string, handler http.Handler) error
 		return err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
-	return serve(ctx, server, func() error { return server.Serve(listener) })
-}
-
-func serve(ctx context.Context, server *http.Server, run func() error) error {
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := run(); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serving.Serve(ctx, listener, server)
 }
 
 // Healthz answers ok as long as healthy does not object.

@@ -5,7 +5,6 @@
 package healthcheck
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,15 +195,4 @@ func (s *Services) handler(name types.NamespacedName) http.Handler {
 		}
 		_ = json.NewEncoder(w).Encode(body)
 	})
-}
-
-// Serve answers on a listener until ctx ends.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
