@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/supervisor"
 	"github.com/plumbline/plumbline/framework/wire"
@@ -20,6 +21,7 @@ type upFlags struct {
 	nodes      int
 	config     string
 	components []string
+	images     []string
 	retain     bool
 	wait       bool
 	output     outputFlag
@@ -32,6 +34,7 @@ func upCommand() *cobra.Command {
 		Short: "Boot a cluster",
 		Example: `  plumb up --nodes 2
   plumb up --name swapped --component kube-scheduler=./my-scheduler
+  plumb up --images conformance --images ./mine.tar
   plumb up --config cluster.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,6 +50,7 @@ func upCommand() *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
 	flags.StringVar(&f.config, "config", "", "file with a description of the cluster, "+v1alpha1.APIVersion+" "+v1alpha1.Kind)
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=PATH: run the executable at PATH in the place of a component; may be given several times")
+	flags.StringArrayVar(&f.images, "images", nil, "give the nodes more images: "+setNames()+", or the path of a tar file of docker save or an OCI image layout; may be given several times")
 	flags.BoolVar(&f.retain, "retain", false, "keep a cluster that does not boot, for inspection")
 	flags.BoolVar(&f.wait, "wait", false, "wait until DNS answers, too")
 	f.output.add(flags)
@@ -89,6 +93,19 @@ func (f *upFlags) description(cmd *cobra.Command) (*v1alpha1.Cluster, error) {
 		component := description.Spec.Components[name]
 		component.Program = absolute
 		description.Spec.Components[name] = component
+	}
+	for _, entry := range f.images {
+		if !isSet(entry) {
+			absolute, err := filepath.Abs(entry)
+			if err != nil {
+				return nil, fmt.Errorf("--images %s: %w", entry, err)
+			}
+			if _, err := os.Stat(absolute); err != nil {
+				return nil, fmt.Errorf("--images: %q is neither a set of images (%s) nor a file: %w", entry, setNames(), err)
+			}
+			entry = absolute
+		}
+		description.Spec.Images = append(description.Spec.Images, entry)
 	}
 	description.Default()
 	return description, description.Validate()
@@ -147,7 +164,7 @@ func superviseCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("supervise is started by plumb up: %w", err)
 			}
-			return supervisor.Run(cmd.Context(), starter)
+			return supervisor.Run(cmd.Context(), starter, cluster.WithImageSets(imageSets()...))
 		},
 	}
 	cmd.Flags().String("name", "", "name of the cluster, for whoever reads the list of processes")

@@ -1,22 +1,23 @@
-// Package binaries builds the programs that the harness runs and does not
-// write: containerd with its shim, runc, the CNI plugins, CoreDNS, etcdctl.
-// Their versions stand in fixtures/binaries/go.mod; each set of versions and
-// recipes is built once per host.
+// Package binaries builds Go programs that the harness runs and does not write.
+// Their versions stand in the go.mod of modules inside the repository; each set
+// of versions and recipes is built once per host. What every cluster runs is
+// Runtime: containerd with its shim, runc, the CNI plugins, CoreDNS, etcdctl.
 package binaries
 
 import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/semver"
 
 	"github.com/plumbline/plumbline/framework/cache"
-	"github.com/plumbline/plumbline/framework/debian"
 )
 
 // Set is a directory of built programs, flat, each under its usual name.
@@ -27,66 +28,57 @@ type Set struct {
 // Path of one program of the set.
 func (s Set) Path(name string) string { return filepath.Join(s.Dir, name) }
 
-// A recipe builds one program.
-type recipe struct {
-	name    string
-	pkg     string   // import path, or ./dir in the module
-	module  string   // whose version the program carries
-	version []string // variables that take that version, as for -ldflags -X
-	tags    string
-	static  bool
-	seccomp bool // links libseccomp
+// Group is a number of programs that are built together, from one module.
+type Group struct {
+	// Name is the folder of the cache that the set is kept in.
+	Name string
+	// Module is the module's directory in the repository.
+	Module   string
+	Programs []Program
 }
 
-const containerdModule = "github.com/containerd/containerd/v2"
-
-func recipes() []recipe {
-	const (
-		cni     = "github.com/containernetworking/plugins"
-		cniVer  = cni + "/pkg/utils/buildversion.BuildVersion"
-		ctrdVer = containerdModule + "/version.Version"
-	)
-	return []recipe{
-		{name: "containerd", pkg: "./containerd", module: containerdModule, version: []string{ctrdVer}},
-		{name: "containerd-shim-runc-v2", pkg: containerdModule + "/cmd/containerd-shim-runc-v2", module: containerdModule,
-			version: []string{ctrdVer}, static: true},
-		{name: "runc", pkg: "github.com/opencontainers/runc", module: "github.com/opencontainers/runc",
-			tags: "seccomp,urfave_cli_no_docs", static: true, seccomp: true},
-		{name: "bridge", pkg: cni + "/plugins/main/bridge", module: cni, version: []string{cniVer}, static: true},
-		{name: "ptp", pkg: cni + "/plugins/main/ptp", module: cni, version: []string{cniVer}, static: true},
-		{name: "loopback", pkg: cni + "/plugins/main/loopback", module: cni, version: []string{cniVer}, static: true},
-		{name: "host-local", pkg: cni + "/plugins/ipam/host-local", module: cni, version: []string{cniVer}, static: true},
-		{name: "portmap", pkg: cni + "/plugins/meta/portmap", module: cni, version: []string{cniVer}, static: true},
-		{name: "coredns", pkg: "./coredns", module: "github.com/coredns/coredns",
-			version: []string{"github.com/coredns/coredns/coremain.GitCommit"}, static: true},
-		{name: "etcdctl", pkg: "go.etcd.io/etcd/etcdctl/v3", module: "go.etcd.io/etcd/etcdctl/v3", static: true},
-	}
+// Program is the recipe of one program.
+type Program struct {
+	Name    string
+	Package string // import path, or ./dir in the module
+	// Tests builds the package's compiled tests instead of its command.
+	Tests bool
+	// Module is whose version the program carries.
+	Module string
+	// Variables are set by the linker. In their values {version} is the module's
+	// version, such as v1.2.3, and {major} and {minor} are its first two numbers.
+	Variables map[string]string
+	Tags      string
+	Static    bool
+	Seccomp   bool // links libseccomp
 }
-
-const moduleDir = "fixtures/binaries"
 
 // Entry is where the set belongs in a cache, given the repository's directory.
-func Entry(source string) (cache.Entry, error) {
-	key := cache.NewKey().Add("binaries/1", recipes())
-	err := key.AddFiles(source, moduleDir)
-	return cache.Entry{Kind: "binaries", Key: key.String()}, err
+func (g Group) Entry(source string) (cache.Entry, error) {
+	key := cache.NewKey().Add("binaries/2", g.Programs)
+	err := key.AddFiles(source, g.Module)
+	if err != nil {
+		err = fmt.Errorf("read the recipes of the %s: %w", g.Name, err)
+	}
+	return cache.Entry{Kind: g.Name, Key: key.String()}, err
 }
 
 // Build returns the set for the repository at source, building it if the cache lacks it.
-func Build(ctx context.Context, store cache.Store, source string, progress func(string)) (Set, error) {
-	entry, err := Entry(source)
+func (g Group) Build(ctx context.Context, store cache.Store, source string, progress func(string)) (Set, error) {
+	entry, err := g.Entry(source)
 	if err != nil {
-		return Set{}, fmt.Errorf("read the recipes of the binaries: %w", err)
+		return Set{}, err
 	}
 	dir, err := store.Ensure(ctx, entry, func(ctx context.Context, dir string) error {
-		b := builder{module: filepath.Join(source, moduleDir), out: dir, store: store}
-		if err := b.readVersions(); err != nil {
+		m, err := readModule(filepath.Join(source, g.Module))
+		if err != nil {
 			return err
 		}
-		for _, r := range recipes() {
-			progress(fmt.Sprintf("build %s %s", r.name, b.versions[r.module]))
-			if err := b.build(ctx, r); err != nil {
-				return fmt.Errorf("build %s: %w", r.name, err)
+		b := builder{module: m, out: dir, store: store}
+		for _, p := range g.Programs {
+			progress(fmt.Sprintf("build %s %s", p.Name, m.versions[p.Module]))
+			if err := b.build(ctx, p); err != nil {
+				return fmt.Errorf("build %s: %w", p.Name, err)
 			}
 		}
 		return nil
@@ -95,43 +87,22 @@ func Build(ctx context.Context, store cache.Store, source string, progress func(
 }
 
 type builder struct {
-	module   string
-	out      string
-	store    cache.Store
-	versions map[string]string
+	module *module
+	out    string
+	store  cache.Store
 }
 
-func (b *builder) readVersions() error {
-	path := filepath.Join(b.module, "go.mod")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
+func (b *builder) build(ctx context.Context, p Program) error {
+	verb := []string{"build"}
+	if p.Tests {
+		verb = []string{"test", "-c"}
 	}
-	mod, err := modfile.ParseLax(path, data, nil)
-	if err != nil {
-		return err
-	}
-	b.versions = map[string]string{}
-	for _, r := range mod.Require {
-		b.versions[r.Mod.Path] = r.Mod.Version
-	}
-	return nil
-}
-
-func (b *builder) build(ctx context.Context, r recipe) error {
-	ldflags := []string{"-s", "-w"}
-	for _, v := range r.version {
-		ldflags = append(ldflags, "-X", v+"="+b.versions[r.module])
-	}
-	if r.static {
-		// cgo stays on, as in every other build of the project, so that they share compiled packages.
-		ldflags = append(ldflags, "-linkmode=external", "-extldflags=-static")
-	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-mod=readonly",
-		"-tags", r.tags, "-ldflags", strings.Join(ldflags, " "), "-o", filepath.Join(b.out, r.name), r.pkg)
-	cmd.Dir = b.module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
-	if r.seccomp {
+	args := append(verb, "-buildvcs=false", "-trimpath", "-mod=readonly",
+		"-tags", p.Tags, "-ldflags", strings.Join(b.linkFlags(p), " "), "-o", filepath.Join(b.out, p.Name), p.Package)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = b.module.dir
+	cmd.Env = environment()
+	if p.Seccomp {
 		env, err := b.seccomp(ctx)
 		if err != nil {
 			return err
@@ -146,42 +117,23 @@ func (b *builder) build(ctx context.Context, r recipe) error {
 	return nil
 }
 
-// seccomp unpacks libseccomp's headers and static library from Debian's package
-// into the cache, and stands in for pkg-config with a script that names them:
-// nothing is installed.
-func (b *builder) seccomp(ctx context.Context) (env []string, err error) {
-	const pkg = "libseccomp-dev"
-	dir, err := b.store.Ensure(ctx, cache.Entry{Kind: "debian", Key: pkg}, func(ctx context.Context, dir string) error {
-		archives, err := debian.New(b.store).Download(ctx, debian.Query{Packages: []string{pkg}, NoDependencies: true})
-		if err != nil {
-			return err
-		}
-		for _, archive := range archives {
-			if err := debian.Unpack(ctx, archive, dir); err != nil {
-				return err
-			}
-		}
-		libs, err := filepath.Glob(filepath.Join(dir, "usr/lib/*/libseccomp.a"))
-		if err != nil {
-			return err
-		}
-		if len(libs) == 0 {
-			return fmt.Errorf("no libseccomp.a in %s", pkg)
-		}
-		rel, err := filepath.Rel(dir, libs[0])
-		if err != nil {
-			return err
-		}
-		script := fmt.Sprintf(`#!/bin/sh
-root=$(dirname "$(realpath "$0")")
-for arg; do
-	case $arg in
-	--cflags) echo "-I$root/usr/include" ;;
-	--libs) echo "-L$root/%s -l:libseccomp.a" ;;
-	esac
-done
-`, filepath.Dir(rel))
-		return os.WriteFile(filepath.Join(dir, "pkg-config"), []byte(script), 0o755)
-	})
-	return []string{"PKG_CONFIG=" + filepath.Join(dir, "pkg-config")}, err
+// environment is that of the go command. cgo stays on, as in every other build
+// of the project, so that they share compiled packages.
+func environment() []string {
+	return append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
+}
+
+func (b *builder) linkFlags(p Program) []string {
+	flags := []string{"-s", "-w"}
+	version := b.module.versions[p.Module]
+	major, rest, _ := strings.Cut(strings.TrimPrefix(semver.Canonical(version), "v"), ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	fill := strings.NewReplacer("{version}", version, "{major}", major, "{minor}", minor)
+	for _, name := range slices.Sorted(maps.Keys(p.Variables)) {
+		flags = append(flags, "-X", name+"="+fill.Replace(p.Variables[name]))
+	}
+	if p.Static {
+		flags = append(flags, "-linkmode=external", "-extldflags=-static")
+	}
+	return flags
 }

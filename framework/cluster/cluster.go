@@ -54,10 +54,12 @@ type Cluster struct {
 	credentials *credentials
 	fabric      *fabric.Fabric
 	forward     *fabric.Forward
+	registry    *imageRegistry
 	kubeconfig  []byte
 	rest        *rest.Config
 	client      *kubernetes.Clientset
 	begun       time.Time
+	images      runtime.Additions
 	assets      func(context.Context) (runtime.Assets, error)
 	// failed gets the reason why the boot cannot succeed.
 	failed chan error
@@ -89,13 +91,17 @@ func New(ctx context.Context, description *v1alpha1.Cluster, list ...Option) (*C
 	if err != nil {
 		return nil, err
 	}
+	more, err := additions(description.Spec.Images, o.sets)
+	if err != nil {
+		return nil, err
+	}
 	if err := raiseWatchLimit(); err != nil {
 		return nil, err
 	}
 	if _, err := Sweep(); err != nil {
 		return nil, fmt.Errorf("sweep leftovers: %w", err)
 	}
-	c := &Cluster{spec: description, options: o, begun: begun, hosts: map[string]*host{}, failed: make(chan error, 1)}
+	c := &Cluster{spec: description, options: o, images: more, begun: begun, hosts: map[string]*host{}, failed: make(chan error, 1)}
 	if c.state, err = claim(description.Metadata.Name); err != nil {
 		return nil, err
 	}
@@ -188,6 +194,9 @@ func (c *Cluster) prepare(ctx context.Context) (err error) {
 	if c.fabric, err = fabric.New(c.addresses.fabric); err != nil {
 		return err
 	}
+	if c.registry, err = serveImages(ctx, c.fabric, c.assets); err != nil {
+		return err
+	}
 	target := netip.AddrPortFrom(c.addresses.controlPlane, apiPort).String()
 	if c.forward, err = fabric.NewForward(0, target, c.fabric.DialContext); err != nil {
 		return err
@@ -223,14 +232,14 @@ func (c *Cluster) protobufConfig() *rest.Config {
 // lacks, and returns a function that waits for the result.
 func (c *Cluster) gather(ctx context.Context) func(context.Context) (runtime.Assets, error) {
 	if len(c.spec.Spec.Nodes) == 0 {
-		return func(ctx context.Context) (runtime.Assets, error) { return runtime.Build(ctx, c.options.step) }
+		return func(ctx context.Context) (runtime.Assets, error) { return runtime.Build(ctx, c.images, c.options.step) }
 	}
 	var assets runtime.Assets
 	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		assets, err = runtime.Build(ctx, c.options.step)
+		assets, err = runtime.Build(ctx, c.images, c.options.step)
 	}()
 	return func(ctx context.Context) (runtime.Assets, error) {
 		select {
@@ -379,6 +388,9 @@ func (c *Cluster) Down() error {
 		if rest, ok := c.client.CoreV1().RESTClient().(*rest.RESTClient); ok {
 			rest.Client.CloseIdleConnections()
 		}
+	}
+	if c.registry != nil {
+		errs = append(errs, c.registry.close())
 	}
 	if c.forward != nil {
 		errs = append(errs, c.forward.Close())

@@ -39,7 +39,7 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	if err != nil {
 		return err
 	}
-	node := runtime.Node{Assets: assets}
+	node := runtime.Node{Assets: assets, Registry: c.registry.address()}
 	maps.Copy(files, node.Files())
 	h, err := c.startMachine(ctx, machinePlan{spec: spec, address: address, files: files})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/plumbline/plumbline/framework/images"
 	"github.com/plumbline/plumbline/framework/launch"
 	"github.com/plumbline/plumbline/framework/machine"
 )
@@ -26,6 +27,7 @@ type options struct {
 	events    func(launch.Event)
 	step      func(string)
 	retain    bool
+	sets      []images.Set
 }
 
 // WithBinary says where the plumb binary is, which provides the machines' init
@@ -56,6 +58,12 @@ func WithEvents(f func(launch.Event)) Option { return func(o *options) { o.event
 
 // WithRetain keeps a cluster that did not boot, for inspection.
 func WithRetain() Option { return func(o *options) { o.retain = true } }
+
+// WithImageSets makes sets of images known, by whose names the cluster's description
+// asks for them.
+func WithImageSets(sets ...images.Set) Option {
+	return func(o *options) { o.sets = append(o.sets, sets...) }
+}
 
 // Phase is a step of the boot that is complete.
 type Phase struct {

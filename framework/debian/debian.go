@@ -56,7 +56,7 @@ func (a *Apt) Download(ctx context.Context, q Query) ([]string, error) {
 }
 
 func (a *Apt) prepare(ctx context.Context) (unlock func(), err error) {
-	for _, dir := range []string{"archives/partial", "empty/partial", "lists/partial", "state"} {
+	for _, dir := range []string{"archives/partial", "empty/partial", "lists/partial", "source-lists/partial", "state"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
 			return nil, err
 		}

@@ -277,6 +277,11 @@ func (f *Fabric) DialContext(ctx context.Context, network, address string) (net.
 	return f.ns.DialContext(ctx, network, address)
 }
 
+// Listen listens on a port of the switch's own address, which every machine reaches.
+func (f *Fabric) Listen(ctx context.Context, port uint16) (net.Listener, error) {
+	return f.ns.Listen(ctx, "tcp4", netip.AddrPortFrom(f.prefix.Addr().Next(), port).String())
+}
+
 // Close removes the switch and every link to it.
 func (f *Fabric) Close() error {
 	f.mu.Lock()

@@ -1,11 +1,14 @@
-// Package images makes the container images that the harness runs, offline:
-// from programs built here, from our own sources under fixtures/images and from
-// Debian packages. All of them lie in one OCI layout in the cache.
+// Package images makes the container images that clusters run, offline: from
+// programs built here, from sources in the repository and from Debian packages.
+// A set of images is a list of recipes, made once per host into an OCI layout in
+// the cache; images that somebody else made come in as an Archive.
 package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,7 +20,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/plumbline/plumbline/framework/binaries"
 	"github.com/plumbline/plumbline/framework/cache"
 )
 
@@ -27,95 +29,119 @@ const Pause = "registry.k8s.io/pause:3.10.2"
 // NameAnnotation holds an image's full name in the layout's index, as containerd's import reads it.
 const NameAnnotation = "io.containerd.image.name"
 
-// Layout is an OCI image layout directory.
-type Layout struct {
-	Dir string
+// PathEnv is the environment variable PATH of the images made here.
+const PathEnv = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Recipe makes one image, known under one or more full names.
+type Recipe struct {
+	Names  []string
+	Layers []Layer
+	Config v1.Config
 }
 
-// A recipe makes one image, known under one or more full names.
-type recipe struct {
-	names  []string
-	layers []layer
-	config v1.Config
+// Set is a number of images that are made together and go under one name.
+type Set struct {
+	Name    string
+	Recipes []Recipe
 }
 
-// Builder makes images from a repository's fixtures.
+// Builder makes images.
 type Builder struct {
 	Store    cache.Store
 	Source   string // the repository
 	Progress func(string)
 }
 
-// Prefetch makes the layers that need none of the built binaries, so that it
-// can go on beside their build.
-func (b Builder) Prefetch(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	seen := map[string]bool{}
-	for _, r := range recipes(nil) {
-		for _, l := range r.layers {
-			if seen[l.name] {
-				continue
-			}
-			seen[l.name] = true
-			group.Go(func() error {
-				_, err := b.layer(ctx, l)
-				return err
-			})
-		}
-	}
-	return group.Wait()
-}
-
-// Build returns the layout with all images, making what the cache lacks.
-func (b Builder) Build(ctx context.Context, bins binaries.Set) (Layout, error) {
-	all := recipes(&bins)
-	key := cache.NewKey().Add("images/1", runtime.GOARCH)
-	for _, r := range all {
-		key.Add(r.names, fmt.Sprintf("%+v", r.config))
-		for _, l := range r.layers {
+// Build returns the layout with all images of a set, making what the cache lacks.
+func (b Builder) Build(ctx context.Context, set Set) (Layout, error) {
+	key := cache.NewKey().Add("images/2", runtime.GOARCH)
+	for _, r := range set.Recipes {
+		key.Add(r.Names, fmt.Sprintf("%+v", r.Config))
+		for _, l := range r.Layers {
 			k, err := l.key(b.Source)
 			if err != nil {
-				return Layout{}, fmt.Errorf("image %s: %w", r.names[0], err)
+				return Layout{}, fmt.Errorf("image %s: %w", r.Names[0], err)
 			}
 			key.Add(k)
 		}
 	}
 	dir, err := b.Store.Ensure(ctx, cache.Entry{Kind: "images", Key: key.String()}, func(ctx context.Context, dir string) error {
-		index, err := layout.Write(dir, empty.Index)
+		tars, err := b.layers(ctx, set)
 		if err != nil {
 			return err
 		}
-		for _, r := range all {
-			b.Progress("image " + r.names[0])
-			img, err := b.image(ctx, r)
-			if err != nil {
-				return fmt.Errorf("image %s: %w", r.names[0], err)
-			}
-			for _, name := range r.names {
-				if err := index.AppendImage(img, layout.WithAnnotations(map[string]string{NameAnnotation: name})); err != nil {
-					return fmt.Errorf("image %s: %w", name, err)
-				}
-			}
-		}
-		return nil
+		return b.assemble(set, tars, dir)
 	})
 	return Layout{Dir: dir}, err
 }
 
-func (b Builder) image(ctx context.Context, r recipe) (v1.Image, error) {
+// layers makes all layers of a set side by side and returns them by name.
+func (b Builder) layers(ctx context.Context, set Set) (map[string]*uncompressedLayer, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	tars := map[string]*uncompressedLayer{}
+	for _, r := range set.Recipes {
+		for _, l := range r.Layers {
+			if tars[l.name] != nil {
+				continue
+			}
+			tar := &uncompressedLayer{}
+			tars[l.name] = tar
+			group.Go(func() error {
+				dir, err := b.layer(ctx, l)
+				if err != nil {
+					return err
+				}
+				return tar.read(filepath.Join(dir, layerFile))
+			})
+		}
+	}
+	return tars, group.Wait()
+}
+
+func (b Builder) assemble(set Set, tars map[string]*uncompressedLayer, dir string) error {
+	index, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	// Blobs that are there already are not written again: link the layers instead of copying them.
+	blobs := filepath.Join(dir, "blobs/sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		return err
+	}
+	for _, tar := range tars {
+		if err := os.Link(tar.path, filepath.Join(blobs, tar.digest.Hex)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	for _, r := range set.Recipes {
+		b.Progress("image " + r.Names[0])
+		img, err := image(r, tars)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", r.Names[0], err)
+		}
+		for _, name := range r.Names {
+			if err := index.AppendImage(img, named(name)); err != nil {
+				return fmt.Errorf("image %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// named marks an image of a layout with its full name.
+func named(name string) layout.Option {
+	return layout.WithAnnotations(map[string]string{NameAnnotation: name})
+}
+
+func image(r Recipe, tars map[string]*uncompressedLayer) (v1.Image, error) {
 	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	img, err := mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: r.config})
+	img, err := mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, Config: r.Config})
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range r.layers {
-		dir, err := b.layer(ctx, l)
-		if err != nil {
-			return nil, err
-		}
-		blob := tarLayer(filepath.Join(dir, layerFile))
-		if img, err = mutate.Append(img, mutate.Addendum{Layer: blob, History: v1.History{CreatedBy: "plumbline " + l.name}}); err != nil {
+	for _, l := range r.Layers {
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: tars[l.name], History: v1.History{CreatedBy: "plumbline " + l.name}}); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +149,7 @@ func (b Builder) image(ctx context.Context, r recipe) (v1.Image, error) {
 }
 
 // layer returns the cache directory that holds the layer's tar.
-func (b Builder) layer(ctx context.Context, l layer) (string, error) {
+func (b Builder) layer(ctx context.Context, l Layer) (string, error) {
 	key, err := l.key(b.Source)
 	if err != nil {
 		return "", err

@@ -4,67 +4,99 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/plumbline/plumbline/framework/binaries"
 	"github.com/plumbline/plumbline/framework/cache"
-	"github.com/plumbline/plumbline/framework/debian"
 )
 
-// A layer is a file tree and how it comes about.
-type layer struct {
+// Layer is a file tree and how it comes about. Layers of one name are the same.
+type Layer struct {
 	name  string
-	based []string // what it is made from: paths in the repository, package names, texts
+	based func(source string, key *cache.Key) error // adds what the content depends on
 	fill  func(ctx context.Context, b Builder, root string) error
 }
 
 // key identifies the layer's content.
-func (l layer) key(source string) (string, error) {
-	key := cache.NewKey().Add("layer/2", runtime.GOARCH, l.name)
-	for _, from := range l.based {
-		if !strings.HasPrefix(from, "fixtures/") {
-			key.Add(from)
-			continue
-		}
-		if err := key.AddFiles(source, from); err != nil {
-			return "", err
-		}
-	}
-	return key.String(), nil
+func (l Layer) key(source string) (string, error) {
+	key := cache.NewKey().Add("layer/3", runtime.GOARCH, l.name)
+	err := l.based(source, key)
+	return key.String(), err
 }
 
-// goProgram is a layer with one static program, /name, from a folder of this repository.
-func goProgram(name, dir string) layer {
-	return layer{name: name, based: []string{dir}, fill: func(ctx context.Context, b Builder, root string) error {
+// onFiles is a layer's dependence on files of the repository.
+func onFiles(paths ...string) func(string, *cache.Key) error {
+	return func(source string, key *cache.Key) error { return key.AddFiles(source, paths...) }
+}
+
+// onValues is a layer's dependence on values of its recipe.
+func onValues(values ...any) func(string, *cache.Key) error {
+	return func(_ string, key *cache.Key) error {
+		key.Add(values...)
+		return nil
+	}
+}
+
+// onGroup is a layer's dependence on a module and its programs.
+func onGroup(group binaries.Group, values ...any) func(string, *cache.Key) error {
+	return func(source string, key *cache.Key) error {
+		entry, err := group.Entry(source)
+		key.Add(entry.Key).Add(values...)
+		return err
+	}
+}
+
+// GoProgram is a layer with one static program, /name, from a folder of this repository.
+func GoProgram(name, dir string) Layer {
+	return Layer{name: name, based: onFiles(dir), fill: func(ctx context.Context, b Builder, root string) error {
 		return run(ctx, b.Source, "go", "build", "-buildvcs=false", "-trimpath",
 			"-ldflags", "-s -w -linkmode=external -extldflags=-static", "-o", filepath.Join(root, name), "./"+dir)
 	}}
 }
 
-// cProgram is a layer with one static program, /name, from one C file.
-func cProgram(name, file string) layer {
-	return layer{name: name, based: []string{file}, fill: func(ctx context.Context, b Builder, root string) error {
+// CProgram is a layer with one static program, /name, from one C file of this repository.
+func CProgram(name, file string) Layer {
+	return Layer{name: name, based: onFiles(file), fill: func(ctx context.Context, b Builder, root string) error {
 		return run(ctx, b.Source, "gcc", "-Os", "-Wall", "-Werror", "-static", "-s", "-o", filepath.Join(root, name), file)
 	}}
 }
 
-// builtProgram is a layer with a program of the built binaries. Its content is
-// known by the directory, which is named after the hash of its recipe.
-func builtProgram(name, path string) layer {
-	return layer{name: name, based: []string{path}, fill: func(_ context.Context, _ Builder, root string) error {
-		return copyFile(path, filepath.Join(root, name))
+// Program is a layer with a program of a group, under a path of its own.
+func Program(group binaries.Group, program, path string, mode fs.FileMode) Layer {
+	return Layer{name: program, based: onGroup(group, program, path, mode), fill: func(ctx context.Context, b Builder, root string) error {
+		set, err := group.Build(ctx, b.Store, b.Source, b.Progress)
+		if err != nil {
+			return err
+		}
+		return copyFile(set.Path(program), filepath.Join(root, path), mode)
 	}}
 }
 
-// text is a layer of small files, by absolute path. A value "-> TARGET" is a symbolic link.
-func text(name string, files map[string]string) layer {
-	based := []string{fmt.Sprint(files)}
-	return layer{name: name, based: based, fill: func(_ context.Context, _ Builder, root string) error {
+// Published is a layer with files of a module that a group's module requires:
+// by their path in the image, where they are in that module.
+func Published(name string, group binaries.Group, module string, files map[string]string) Layer {
+	return Layer{name: name, based: onGroup(group, module, files), fill: func(ctx context.Context, b Builder, root string) error {
+		dir, err := group.Dependency(ctx, b.Source, module)
+		if err != nil {
+			return err
+		}
+		for path, from := range files {
+			if err := copyFile(filepath.Join(dir, from), filepath.Join(root, path), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// Text is a layer of small files, by absolute path. A value "-> TARGET" is a symbolic link.
+func Text(name string, files map[string]string) Layer {
+	return Layer{name: name, based: onValues(files), fill: func(_ context.Context, _ Builder, root string) error {
 		return writeFiles(root, files)
 	}}
 }
@@ -91,136 +123,6 @@ func writeFiles(root string, files map[string]string) error {
 	return nil
 }
 
-// debianPackages is a layer with packages, all that they depend on, and the
-// system's skeleton that their scripts would have made.
-func debianPackages(name string, packages ...string) layer {
-	return layer{name: name, based: packages, fill: func(ctx context.Context, b Builder, root string) error {
-		archives, err := debian.New(b.Store).Download(ctx, debian.Query{Packages: packages})
-		if err != nil {
-			return err
-		}
-		trees := filepath.Join(filepath.Dir(root), "packages")
-		if err := os.Mkdir(trees, 0o755); err != nil {
-			return err
-		}
-		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(runtime.NumCPU())
-		for i, archive := range archives {
-			group.Go(func() error {
-				return debian.Unpack(gctx, archive, filepath.Join(trees, fmt.Sprint(i)))
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-		if err := skeleton(root); err != nil {
-			return err
-		}
-		for i := range archives {
-			if err := merge(filepath.Join(trees, fmt.Sprint(i)), root); err != nil {
-				return err
-			}
-		}
-		for _, unneeded := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"} {
-			if err := os.RemoveAll(filepath.Join(root, unneeded)); err != nil {
-				return err
-			}
-		}
-		return os.RemoveAll(trees)
-	}}
-}
-
-// skeleton is what every Debian system has before the first package: one /usr,
-// reached by links from the root, users, and places to write to.
-func skeleton(root string) error {
-	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "root", "tmp", "var/tmp", "run", "proc", "sys", "dev"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, dir := range []string{"tmp", "var/tmp"} {
-		if err := os.Chmod(filepath.Join(root, dir), 0o1777|os.ModeSticky); err != nil {
-			return err
-		}
-	}
-	return writeFiles(root, map[string]string{
-		"/bin": "-> usr/bin", "/sbin": "-> usr/sbin", "/lib": "-> usr/lib", "/lib64": "-> usr/lib64",
-		"/var/run": "-> /run",
-		"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n" +
-			"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"/etc/group": "root:x:0:\nadm:x:4:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\n",
-	})
-}
-
-// merge moves a tree into another, following the directory links there.
-func merge(from, to string) error {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		src, dst := filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())
-		there, err := os.Stat(dst)
-		switch {
-		case err == nil && there.IsDir() && entry.IsDir():
-			if err := merge(src, dst); err != nil {
-				return err
-			}
-		case err == nil && there.IsDir():
-			// A link to a directory that exists already, e.g. /bin of base-files.
-		default:
-			if err := os.Rename(src, dst); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// busybox is a layer with the static busybox and a link for each of its programs.
-func busybox() layer {
-	const pkg = "busybox-static"
-	return layer{name: "busybox", based: []string{pkg}, fill: func(ctx context.Context, b Builder, root string) error {
-		archives, err := debian.New(b.Store).Download(ctx, debian.Query{Packages: []string{pkg}, NoDependencies: true})
-		if err != nil {
-			return err
-		}
-		tree := filepath.Join(filepath.Dir(root), "package")
-		for _, archive := range archives {
-			if err := debian.Unpack(ctx, archive, tree); err != nil {
-				return err
-			}
-		}
-		for _, dir := range []string{"bin", "etc", "home", "root", "tmp", "var/run", "usr"} {
-			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-				return err
-			}
-		}
-		if err := os.Chmod(filepath.Join(root, "tmp"), 0o1777|os.ModeSticky); err != nil {
-			return err
-		}
-		program := filepath.Join(root, "bin/busybox")
-		if err := os.Rename(filepath.Join(tree, "bin/busybox"), program); err != nil {
-			return err
-		}
-		out, err := exec.CommandContext(ctx, program, "--list").Output()
-		if err != nil {
-			return err
-		}
-		files := map[string]string{
-			"/usr/bin": "-> ../bin", "/sbin": "-> bin", "/usr/sbin": "-> ../bin",
-			"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n",
-			"/etc/group":  "root:x:0:\nnogroup:x:65534:\n",
-		}
-		for applet := range strings.FieldsSeq(string(out)) {
-			if applet != "busybox" {
-				files["/bin/"+applet] = "-> busybox"
-			}
-		}
-		return writeFiles(root, files)
-	}}
-}
-
 func run(ctx context.Context, dir, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -231,13 +133,16 @@ func run(ctx context.Context, dir, name string, args ...string) error {
 	return nil
 }
 
-func copyFile(from, to string) error {
+func copyFile(from, to string, mode fs.FileMode) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode.Perm())
 	if err != nil {
 		return err
 	}
@@ -245,5 +150,8 @@ func copyFile(from, to string) error {
 		out.Close()
 		return err
 	}
-	return out.Close()
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Chmod(to, mode)
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -88,36 +87,30 @@ func addFile(w *tar.Writer, root, path string, d fs.DirEntry) error {
 // it never crosses a network, so compressing it would only cost time.
 type uncompressedLayer struct {
 	path   string
-	digest func() (v1.Hash, error)
+	digest v1.Hash
+	size   int64
 }
 
-func tarLayer(path string) v1.Layer {
-	return uncompressedLayer{path: path, digest: sync.OnceValues(func() (v1.Hash, error) {
-		f, err := os.Open(path)
-		if err != nil {
-			return v1.Hash{}, err
-		}
-		defer f.Close()
-		sum := sha256.New()
-		if _, err := io.Copy(sum, f); err != nil {
-			return v1.Hash{}, fmt.Errorf("digest of %s: %w", path, err)
-		}
-		return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}, nil
-	})}
-}
-
-func (l uncompressedLayer) Digest() (v1.Hash, error)             { return l.digest() }
-func (l uncompressedLayer) DiffID() (v1.Hash, error)             { return l.digest() }
-func (l uncompressedLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
-func (l uncompressedLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
-func (l uncompressedLayer) MediaType() (types.MediaType, error) {
-	return types.OCIUncompressedLayer, nil
-}
-
-func (l uncompressedLayer) Size() (int64, error) {
-	info, err := os.Stat(l.path)
+// read takes the file's digest.
+func (l *uncompressedLayer) read(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return info.Size(), nil
+	defer f.Close()
+	sum := sha256.New()
+	if l.size, err = io.Copy(sum, f); err != nil {
+		return fmt.Errorf("digest of %s: %w", path, err)
+	}
+	l.path, l.digest = path, v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}
+	return nil
+}
+
+func (l *uncompressedLayer) Digest() (v1.Hash, error)             { return l.digest, nil }
+func (l *uncompressedLayer) DiffID() (v1.Hash, error)             { return l.digest, nil }
+func (l *uncompressedLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
+func (l *uncompressedLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
+func (l *uncompressedLayer) Size() (int64, error)                 { return l.size, nil }
+func (l *uncompressedLayer) MediaType() (types.MediaType, error) {
+	return types.OCIUncompressedLayer, nil
 }

@@ -9,10 +9,8 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
@@ -22,95 +20,89 @@ import (
 	"github.com/plumbline/plumbline/framework/images"
 )
 
-// Assets are the things in the cache that every node shares.
+// Assets are the things in the cache that nodes share.
 type Assets struct {
-	Binaries binaries.Set  // containerd, containerd-shim-runc-v2, runc, CNI plugins, coredns, etcdctl
-	Images   images.Layout // all images as an OCI layout
-	Template string        // containerd's data directory with all images unpacked
+	Binaries binaries.Set    // containerd, containerd-shim-runc-v2, runc, CNI plugins, coredns, etcdctl
+	Images   []images.Layout // all images
+	Template string          // containerd's data directory with all images unpacked
+}
+
+// Additions are images that nodes have beside the standard ones.
+type Additions struct {
+	Sets     []images.Set
+	Archives []string // paths, as for images.Builder.Import
 }
 
 // Build returns the assets, making what the cache lacks; progress is told each
 // step that takes time. Outside the repository, where the recipes are not at
-// hand, the assets that were built last are used.
-func Build(ctx context.Context, progress func(string)) (Assets, error) {
+// hand, the programs and image sets that were built last are used.
+func Build(ctx context.Context, more Additions, progress func(string)) (Assets, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
 	store, err := cache.Default()
 	if err != nil {
 		return Assets{}, err
 	}
-	if progress == nil {
-		progress = func(string) {}
-	}
-	source, err := cache.Source()
-	if errors.Is(err, cache.ErrNoSource) {
-		assets, lastErr := lastBuilt(store)
-		if lastErr != nil {
-			return Assets{}, fmt.Errorf("%w, and nothing was built before: %w", err, lastErr)
+	sets := append([]images.Set{images.Standard()}, more.Sets...)
+	builder := images.Builder{Store: store, Progress: progress}
+	var a Assets
+	builder.Source, err = cache.Source()
+	switch {
+	case errors.Is(err, cache.ErrNoSource):
+		if a, err = lastBuilt(store, sets); err != nil {
+			return Assets{}, fmt.Errorf("%w, and %w", cache.ErrNoSource, err)
 		}
-		return assets, nil
-	}
-	if err != nil {
+	case err != nil:
 		return Assets{}, err
-	}
-	var a Assets
-	builder := images.Builder{Store: store, Source: source, Progress: progress}
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		a.Binaries, err = binaries.Build(gctx, store, source, progress)
-		return err
-	})
-	group.Go(func() error { return builder.Prefetch(gctx) })
-	if err := group.Wait(); err != nil {
-		return Assets{}, err
-	}
-	if a.Images, err = builder.Build(ctx, a.Binaries); err != nil {
-		return Assets{}, err
-	}
-	entry := cache.Entry{Kind: "containerd", Key: cache.NewKey().Add("template/1", filepath.Base(a.Images.Dir)).String()}
-	a.Template, err = store.Ensure(ctx, entry, func(ctx context.Context, dir string) error {
-		progress("unpack images")
-		return unpack(ctx, a.Images, dir)
-	})
-	if err != nil {
-		return Assets{}, fmt.Errorf("unpack images: %w", err)
-	}
-	return a, a.remember(store)
-}
-
-const lastFile = "last.json"
-
-func (a Assets) remember(store cache.Store) error {
-	data, err := json.MarshalIndent(a, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(store.Dir, lastFile)
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
-		return nil
-	}
-	tmp, err := os.CreateTemp(store.Dir, lastFile)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
-}
-
-func lastBuilt(store cache.Store) (Assets, error) {
-	data, err := os.ReadFile(filepath.Join(store.Dir, lastFile))
-	if err != nil {
-		return Assets{}, err
-	}
-	var a Assets
-	if err := json.Unmarshal(data, &a); err != nil {
-		return Assets{}, fmt.Errorf("%s: %w", filepath.Join(store.Dir, lastFile), err)
-	}
-	for _, dir := range []string{a.Binaries.Dir, a.Images.Dir, a.Template} {
-		if _, err := os.Stat(dir); err != nil {
+	default:
+		if a, err = build(ctx, builder, sets); err != nil {
 			return Assets{}, err
 		}
 	}
-	return a, nil
+	for _, path := range more.Archives {
+		layout, err := builder.Import(ctx, path)
+		if err != nil {
+			return Assets{}, err
+		}
+		a.Images = append(a.Images, layout)
+	}
+	a.Template, err = unpacked(ctx, builder, a.Images)
+	return a, err
+}
+
+// build makes the programs and the sets of images side by side.
+func build(ctx context.Context, builder images.Builder, sets []images.Set) (Assets, error) {
+	a := Assets{Images: make([]images.Layout, len(sets))}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		a.Binaries, err = binaries.Runtime().Build(gctx, builder.Store, builder.Source, builder.Progress)
+		return err
+	})
+	for i, set := range sets {
+		group.Go(func() (err error) {
+			a.Images[i], err = builder.Build(gctx, set)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Assets{}, err
+	}
+	return a, remember(builder.Store, a, sets)
+}
+
+// unpacked returns a data directory with the images of the layouts unpacked.
+func unpacked(ctx context.Context, builder images.Builder, layouts []images.Layout) (string, error) {
+	key := cache.NewKey().Add("template/2")
+	for _, layout := range layouts {
+		key.Add(filepath.Base(layout.Dir))
+	}
+	dir, err := builder.Store.Ensure(ctx, cache.Entry{Kind: "containerd", Key: key.String()}, func(ctx context.Context, dir string) error {
+		builder.Progress("unpack images")
+		return unpack(ctx, layouts, dir)
+	})
+	if err != nil {
+		return "", fmt.Errorf("unpack images: %w", err)
+	}
+	return dir, nil
 }

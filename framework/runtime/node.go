@@ -26,6 +26,9 @@ type Node struct {
 	// Root is the directory on the host that is /var/lib/containerd in the
 	// machine; its file system must be able to hold an overlay's upper directory.
 	Root string
+	// Registry is where the node pulls from what it lacks: the address of a registry
+	// that speaks plain HTTP.
+	Registry string
 }
 
 // Prepare fills Root with all images. Call it once, before containerd's first
@@ -91,7 +94,19 @@ func (n Node) Env() []string {
 
 // Files are the files that the machine must have before containerd starts, by absolute path.
 func (n Node) Files() map[string]string {
-	return map[string]string{ConfigFile: n.config()}
+	files := map[string]string{ConfigFile: n.config()}
+	if n.Registry == "" {
+		return files
+	}
+	// A registry named here does not exist beyond what the local one has of it, so that an
+	// unknown image is known to be unknown. Any other is asked itself after the local one:
+	// it may run in the cluster.
+	local := fmt.Sprintf("[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n", "http://"+n.Registry)
+	files[CertsDir+"/_default/hosts.toml"] = local
+	for _, registry := range []string{"docker.io", "registry.k8s.io"} {
+		files[CertsDir+"/"+registry+"/hosts.toml"] = fmt.Sprintf("server = %q\n", "http://"+n.Registry)
+	}
+	return files
 }
 
 // config is containerd's configuration: https://github.com/containerd/containerd/blob/main/docs/cri/config.md.

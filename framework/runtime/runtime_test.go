@@ -183,7 +183,7 @@ func builtAssets(tb testing.TB) runtime.Assets {
 	if testing.Short() {
 		tb.Skip("builds containerd where the cache lacks it")
 	}
-	assets, err := runtime.Build(tb.Context(), func(step string) { tb.Log(step) })
+	assets, err := runtime.Build(tb.Context(), runtime.Additions{}, func(step string) { tb.Log(step) })
 	if err != nil {
 		tb.Fatal(err)
 	}

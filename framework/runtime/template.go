@@ -1,11 +1,10 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
@@ -48,22 +48,24 @@ const (
 // template is a containerd root under construction, worked on with containerd's
 // own stores: no daemon runs and nothing is mounted.
 type template struct {
-	layout  images.Layout
 	meta    *metadata.DB
 	content content.Store
 	snaps   snapshots.Snapshotter
 	images  ctdimages.Store
 }
 
-// unpack makes a containerd root at dir that holds all images of the layout.
-func unpack(ctx context.Context, layout images.Layout, dir string) (err error) {
+// unpack makes a containerd root at dir that holds all images of the layouts. Of
+// images of one name it takes the last.
+func unpack(ctx context.Context, layouts []images.Layout, dir string) (err error) {
 	ctx = namespaces.WithNamespace(ctx, "k8s.io")
 	// containerd's stores warn of what a daemon's operator may care about, through a logger of their own.
 	if err := log.SetLevel("error"); err != nil {
 		return err
 	}
-	if err := linkBlobs(layout.Dir, filepath.Join(dir, contentDir)); err != nil {
-		return err
+	for _, layout := range layouts {
+		if err := linkBlobs(layout.Dir, filepath.Join(dir, contentDir)); err != nil {
+			return err
+		}
 	}
 	blobs, err := local.NewStore(filepath.Join(dir, contentDir))
 	if err != nil {
@@ -86,21 +88,16 @@ func unpack(ctx context.Context, layout images.Layout, dir string) (err error) {
 	if err := meta.Init(ctx); err != nil {
 		return err
 	}
-	t := template{layout: layout, meta: meta, content: meta.ContentStore(), snaps: meta.Snapshotter(snapshotter),
-		images: metadata.NewImageStore(meta)}
-	data, err := os.ReadFile(filepath.Join(layout.Dir, "index.json"))
-	if err != nil {
-		return err
-	}
-	var index ocispec.Index
-	if err := json.Unmarshal(data, &index); err != nil {
-		return fmt.Errorf("%s/index.json: %w", layout.Dir, err)
-	}
-	for _, desc := range index.Manifests {
-		name := desc.Annotations[images.NameAnnotation]
-		desc.Annotations, desc.Platform = nil, nil
-		if err := t.add(ctx, name, desc); err != nil {
-			return fmt.Errorf("image %s: %w", name, err)
+	t := template{meta: meta, content: meta.ContentStore(), snaps: meta.Snapshotter(snapshotter), images: metadata.NewImageStore(meta)}
+	for _, layout := range layouts {
+		named, err := layout.Images()
+		if err != nil {
+			return err
+		}
+		for _, img := range named {
+			if err := t.add(ctx, layout, img); err != nil {
+				return fmt.Errorf("image %s: %w", img.Name, err)
+			}
 		}
 	}
 	return nil
@@ -112,21 +109,25 @@ func linkBlobs(layout, contentRoot string) error {
 		return err
 	}
 	return eachName(from, func(name string) error {
-		return os.Link(filepath.Join(from, name), filepath.Join(to, name))
+		err := os.Link(filepath.Join(from, name), filepath.Join(to, name))
+		if errors.Is(err, fs.ErrExist) {
+			return nil // another layout has it too
+		}
+		return err
 	})
 }
 
 // add registers one image's blobs, unpacks its layers and names it.
-func (t template) add(ctx context.Context, name string, desc ocispec.Descriptor) error {
+func (t template) add(ctx context.Context, layout images.Layout, named images.Named) error {
 	adopt := ctdimages.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		return nil, t.adopt(ctx, desc)
+		return nil, t.adopt(ctx, layout, desc)
 	})
 	children := ctdimages.SetChildrenLabels(t.content, ctdimages.ChildrenHandler(t.content))
-	if err := ctdimages.Walk(ctx, ctdimages.Handlers(adopt, children), desc); err != nil {
+	if err := ctdimages.Walk(ctx, ctdimages.Handlers(adopt, children), named.Descriptor); err != nil {
 		return err
 	}
-	img := ctdimages.Image{Name: name, Target: desc, Labels: map[string]string{managedLabel: "managed"}}
-	if name == images.Pause {
+	img := ctdimages.Image{Name: named.Name, Target: named.Descriptor, Labels: map[string]string{managedLabel: "managed"}}
+	if named.Name == images.Pause {
 		img.Labels[pinnedLabel] = "pinned"
 	}
 	chain, err := t.unpackLayers(ctx, img)
@@ -144,9 +145,13 @@ func (t template) add(ctx context.Context, name string, desc ocispec.Descriptor)
 		return err
 	}
 	// The CRI knows an image by its ID as well.
-	for _, ref := range []string{name, config.Digest.String()} {
+	for _, ref := range []string{named.Name, config.Digest.String()} {
 		img.Name = ref
-		if _, err := t.images.Create(ctx, img); err != nil && !errdefs.IsAlreadyExists(err) {
+		_, err := t.images.Create(ctx, img)
+		if errdefs.IsAlreadyExists(err) {
+			_, err = t.images.Update(ctx, img)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -154,8 +159,8 @@ func (t template) add(ctx context.Context, name string, desc ocispec.Descriptor)
 }
 
 // adopt makes a blob that lies in the store's directory known to the database.
-func (t template) adopt(ctx context.Context, desc ocispec.Descriptor) error {
-	blob, err := os.Open(filepath.Join(t.layout.Dir, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+func (t template) adopt(ctx context.Context, layout images.Layout, desc ocispec.Descriptor) error {
+	blob, err := os.Open(filepath.Join(layout.Dir, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
 	if err != nil {
 		return err
 	}
@@ -203,15 +208,21 @@ func (t template) unpackLayer(ctx context.Context, layer ocispec.Descriptor, par
 	if err != nil {
 		return err
 	}
-	blob, err := content.ReadBlob(ctx, t.content, layer)
+	blob, err := t.content.ReaderAt(ctx, layer)
 	if err != nil {
 		return err
 	}
+	defer blob.Close()
+	tar, err := compression.DecompressStream(content.NewReader(blob))
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
 	opts := []archive.ApplyOpt{archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)}
 	if len(below) > 0 {
 		opts = append(opts, archive.WithParents(below))
 	}
-	if _, err := archive.Apply(ctx, path, bytes.NewReader(blob), opts...); err != nil {
+	if _, err := archive.Apply(ctx, path, tar, opts...); err != nil {
 		return err
 	}
 	return t.snaps.Commit(ctx, chain, key)

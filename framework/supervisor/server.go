@@ -32,8 +32,9 @@ type server struct {
 
 // Run boots the cluster that the starter orders, tells it of the progress, and then
 // serves commands until one of them, or the end of ctx, takes the cluster down. A
-// starter that goes away in mid-boot takes the boot with it.
-func Run(ctx context.Context, starter *wire.Conn) error {
+// starter that goes away in mid-boot takes the boot with it. More options change how the
+// cluster is run.
+func Run(ctx context.Context, starter *wire.Conn, more ...cluster.Option) error {
 	var order Order
 	if _, err := starter.Receive(&order); err != nil {
 		return fmt.Errorf("receive the order: %w", err)
@@ -49,11 +50,11 @@ func Run(ctx context.Context, starter *wire.Conn) error {
 		abandon()
 	}()
 	tell := func(p Progress) { _ = starter.Send(p) }
-	options := []cluster.Option{
+	options := append([]cluster.Option{
 		cluster.WithBinary("/proc/self/exe"),
 		cluster.WithSteps(func(step string) { tell(Progress{Step: step}) }),
 		cluster.WithProgress(func(phase cluster.Phase) { tell(Progress{Phase: &phase}) }),
-	}
+	}, more...)
 	if order.Retain {
 		options = append(options, cluster.WithRetain())
 	}

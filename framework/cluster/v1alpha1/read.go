@@ -93,7 +93,23 @@ func (c *Cluster) Validate() error {
 	for name, component := range c.Spec.Components {
 		errs = append(errs, validateComponent(name, component, spec.Child("components").Key(name))...)
 	}
+	for i, entry := range c.Spec.Images {
+		errs = append(errs, validateImages(entry, spec.Child("images").Index(i))...)
+	}
 	return errs.ToAggregate()
+}
+
+// IsImagePath tells the path of an archive of images from the name of a set of images.
+func IsImagePath(entry string) bool { return strings.ContainsRune(entry, '/') }
+
+func validateImages(entry string, path *field.Path) field.ErrorList {
+	if !IsImagePath(entry) {
+		return validateLabel(entry, path)
+	}
+	if _, err := os.Stat(entry); err != nil {
+		return field.ErrorList{field.Invalid(path, entry, err.Error())}
+	}
+	return nil
 }
 
 func validateLabel(name string, path *field.Path) (errs field.ErrorList) {

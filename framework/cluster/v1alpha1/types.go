@@ -47,6 +47,10 @@ type Spec struct {
 	Network Network `json:"network,omitzero"`
 	// Components changes how single components run, by their program's name.
 	Components map[string]Component `json:"components,omitempty"`
+	// Images are those that nodes have beside the usual ones, each entry the name of a set
+	// ("conformance") or a path on the host: an OCI image layout or a tar file of images, as
+	// docker save writes it. A path has a slash in it.
+	Images []string `json:"images,omitempty"`
 	// Addons says what is installed in the cluster beyond its components.
 	Addons Addons `json:"addons,omitzero"`
 }
