@@ -67,9 +67,10 @@ func (s *server) plugins() []plugin {
 		{name: serviceaccount.Name, make: ready(serviceaccount.New(
 			inprocess.Getter[*corev1.ServiceAccount](s.direct, accounts), inprocess.Awaiter[*corev1.ServiceAccount](s.direct, accounts)))},
 		{name: noderestriction.Name, off: true, make: ready(noderestriction.New(noderestriction.Objects{
-			Pod:    inprocess.Getter[*corev1.Pod](s.direct, corev1.Resource("pods")),
-			Node:   inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes")),
-			NodeOf: node.NameOf,
+			Pod:     inprocess.Getter[*corev1.Pod](s.direct, corev1.Resource("pods")),
+			Node:    inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes")),
+			Account: inprocess.Getter[*corev1.ServiceAccount](s.direct, accounts),
+			NodeOf:  node.NameOf,
 		}))},
 		{name: nodetaint.Name, make: ready(nodetaint.New())},
 		{name: podsecurity.Name, make: func(configuration io.Reader) (admission.Interface, error) {
@@ -86,6 +87,7 @@ func (s *server) plugins() []plugin {
 		{name: podresize.Name, make: ready(podresize.New(inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes"))))},
 		{name: certificates.ApprovalName, make: ready(certificates.NewApproval(authorizer))},
 		{name: certificates.SigningName, make: ready(certificates.NewSigning(authorizer))},
+		{name: certificates.AttestName, make: ready(certificates.NewAttest(authorizer))},
 		{name: certificates.SubjectName, make: ready(certificates.NewSubject())},
 		{name: defaultclass.StorageName, make: ready(defaultclass.NewStorage(inprocess.Lister[*storagev1.StorageClass](s.direct, storagev1.Resource("storageclasses"))))},
 		{name: defaultclass.IngressName, make: ready(defaultclass.NewIngress(inprocess.Lister[*networkingv1.IngressClass](s.direct, networkingv1.Resource("ingressclasses"))))},

@@ -27,6 +27,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/image"
 	"github.com/plumbline/plumbline/components/kubelet/node"
 	"github.com/plumbline/plumbline/components/kubelet/objectcache"
+	"github.com/plumbline/plumbline/components/kubelet/podcertificate"
 	"github.com/plumbline/plumbline/components/kubelet/podnetwork"
 	"github.com/plumbline/plumbline/components/kubelet/podsource"
 	"github.com/plumbline/plumbline/components/kubelet/probe"
@@ -34,6 +35,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/stats"
 	"github.com/plumbline/plumbline/components/kubelet/status"
 	"github.com/plumbline/plumbline/components/kubelet/token"
+	"github.com/plumbline/plumbline/components/kubelet/trustbundle"
 	"github.com/plumbline/plumbline/components/kubelet/volume"
 	"github.com/plumbline/plumbline/components/kubelet/worker"
 )
@@ -250,6 +252,13 @@ func (k *kubelet) assemble(ctx context.Context) error {
 			return pod
 		}
 		volumes.Client, volumes.Objects, volumes.Tokens = k.client, objects, token.NewSource(k.client)
+		volumes.Bundles = trustbundle.New(ctx, k.client, refresh)
+		volumes.Certificates = podcertificate.New(ctx, podcertificate.Config{
+			Client: k.client, Node: k.keeper.Node, Changed: refresh,
+			Event: func(pod *v1.Pod, eventType, reason, message string) {
+				k.events.container(pod, "", eventType, reason, message)
+			},
+		})
 	}
 	statuses = status.NewManager(ctx, k.client, apiPod)
 	volumeManager := volume.New(volumes)

@@ -19,7 +19,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/plumbline/plumbline/components/kubelet/environment"
+	"github.com/plumbline/plumbline/components/kubelet/podcertificate"
 	"github.com/plumbline/plumbline/components/kubelet/token"
+	"github.com/plumbline/plumbline/components/kubelet/trustbundle"
 )
 
 // Config is what volumes are made from.
@@ -32,6 +34,9 @@ type Config struct {
 	Objects environment.Objects
 	// Tokens issues service account tokens.
 	Tokens *token.Source
+	// Bundles and Certificates are for projections of those; nil in a standalone kubelet.
+	Bundles      *trustbundle.Bundles
+	Certificates *podcertificate.Issuer
 	// Addresses are a pod's and its host's, for the downward API.
 	Addresses func(pod *v1.Pod) environment.Addresses
 	// Allocatable is what the node has for pods.
@@ -43,13 +48,15 @@ type Config struct {
 
 // Manager keeps the volumes of this node's pods.
 type Manager struct {
-	root        string
-	client      kubernetes.Interface
-	objects     environment.Objects
-	tokens      *token.Source
-	addresses   func(pod *v1.Pod) environment.Addresses
-	allocatable func() v1.ResourceList
-	due         func(types.UID)
+	root         string
+	client       kubernetes.Interface
+	objects      environment.Objects
+	tokens       *token.Source
+	bundles      *trustbundle.Bundles
+	certificates *podcertificate.Issuer
+	addresses    func(pod *v1.Pod) environment.Addresses
+	allocatable  func() v1.ResourceList
+	due          func(types.UID)
 
 	mu   sync.Mutex
 	pods map[types.UID]*podVolumes
@@ -67,7 +74,7 @@ type podVolumes struct {
 // New returns a manager without any volumes.
 func New(c Config) *Manager {
 	return &Manager{
-		root: c.Root, client: c.Client, objects: c.Objects, tokens: c.Tokens,
+		root: c.Root, client: c.Client, objects: c.Objects, tokens: c.Tokens, bundles: c.Bundles, certificates: c.Certificates,
 		addresses: c.Addresses, allocatable: c.Allocatable, due: c.Due,
 		pods: map[types.UID]*podVolumes{},
 	}
@@ -267,6 +274,12 @@ func (m *Manager) TearDown(uid types.UID) error {
 	m.mu.Unlock()
 	if m.tokens != nil {
 		m.tokens.Forget(uid)
+	}
+	if m.bundles != nil {
+		m.bundles.Forget(uid)
+	}
+	if m.certificates != nil {
+		m.certificates.Forget(uid)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -19,9 +20,9 @@ type collector struct {
 	manager *Manager
 	pod     *v1.Pod
 	out     payload
-	// withoutTokens leaves service account tokens out; to find other faults first.
+	// withoutTokens leaves out what is issued to the pod; to find other faults first.
 	withoutTokens bool
-	// renewAt is when the first of the tokens must be renewed.
+	// renewAt is when the first of the tokens and certificates must be renewed.
 	renewAt time.Time
 }
 
@@ -30,11 +31,11 @@ func written(volume *v1.Volume) bool {
 	return volume.ConfigMap != nil || volume.Secret != nil || volume.DownwardAPI != nil || volume.Projected != nil
 }
 
-// hasToken says whether a volume holds service account tokens.
+// hasToken says whether a volume holds service account tokens or certificates.
 func hasToken(volume *v1.Volume) bool {
 	if volume.Projected != nil {
 		for _, source := range volume.Projected.Sources {
-			if source.ServiceAccountToken != nil {
+			if source.ServiceAccountToken != nil || source.PodCertificate != nil {
 				return true
 			}
 		}
@@ -53,15 +54,15 @@ func (c *collector) volume(ctx context.Context, volume *v1.Volume) error {
 	case volume.DownwardAPI != nil:
 		return c.downward(volume.DownwardAPI.Items, mode(volume.DownwardAPI.DefaultMode))
 	case volume.Projected != nil:
-		return c.projected(ctx, volume.Projected)
+		return c.projected(ctx, volume.Name, volume.Projected)
 	}
 	return nil
 }
 
-func (c *collector) projected(ctx context.Context, volume *v1.ProjectedVolumeSource) error {
+func (c *collector) projected(ctx context.Context, name string, volume *v1.ProjectedVolumeSource) error {
 	defaultMode := mode(volume.DefaultMode)
 	var errs []error
-	for _, source := range volume.Sources {
+	for i, source := range volume.Sources {
 		var err error
 		switch {
 		case source.ConfigMap != nil:
@@ -73,9 +74,9 @@ func (c *collector) projected(ctx context.Context, volume *v1.ProjectedVolumeSou
 		case source.ServiceAccountToken != nil:
 			err = c.token(ctx, source.ServiceAccountToken, defaultMode)
 		case source.ClusterTrustBundle != nil:
-			err = errors.New("clusterTrustBundle projection is not supported by this kubelet")
+			err = c.trustBundle(ctx, source.ClusterTrustBundle, defaultMode)
 		case source.PodCertificate != nil:
-			err = errors.New("podCertificate projection is not supported by this kubelet")
+			err = c.certificate(ctx, name, i, source.PodCertificate, defaultMode)
 		}
 		errs = append(errs, err)
 	}
@@ -154,18 +155,61 @@ func (c *collector) token(ctx context.Context, projection *v1.ServiceAccountToke
 	if err != nil {
 		return err
 	}
-	if c.renewAt.IsZero() || renewAt.Before(c.renewAt) {
-		c.renewAt = renewAt
+	c.renewBy(renewAt)
+	c.private(projection.Path, []byte(token), defaultMode)
+	return nil
+}
+
+func (c *collector) renewBy(at time.Time) {
+	if c.renewAt.IsZero() || at.Before(c.renewAt) {
+		c.renewAt = at
 	}
-	f := file{data: []byte(token), mode: defaultMode}
-	// A token is for the eyes of the user the containers run as, if that is known.
+}
+
+// private takes over what is for the eyes of the user that the containers run as, if that is known.
+func (c *collector) private(at string, data []byte, defaultMode os.FileMode) {
+	f := file{data: data, mode: defaultMode}
 	if user := soleUser(c.pod); user != nil {
 		f.owner, f.mode = user, 0o600
 	}
 	if sc := c.pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
 		f.mode = 0o600
 	}
-	c.out[path.Clean(projection.Path)] = f
+	c.out[path.Clean(at)] = f
+}
+
+func (c *collector) trustBundle(ctx context.Context, projection *v1.ClusterTrustBundleProjection, defaultMode os.FileMode) error {
+	if c.manager.bundles == nil {
+		return errors.New("ClusterTrustBundle projection needs an API server")
+	}
+	anchors, err := c.manager.bundles.Anchors(ctx, c.pod.UID, projection)
+	if err != nil {
+		return err
+	}
+	c.private(projection.Path, anchors, defaultMode)
+	return nil
+}
+
+func (c *collector) certificate(ctx context.Context, volume string, source int, projection *v1.PodCertificateProjection, defaultMode os.FileMode) error {
+	if c.withoutTokens {
+		return nil
+	}
+	if c.manager.certificates == nil {
+		return errors.New("podCertificate projection needs an API server")
+	}
+	bundle, err := c.manager.certificates.Get(ctx, c.pod, volume, source, projection)
+	if err != nil {
+		return err
+	}
+	c.renewBy(bundle.RenewAt)
+	for at, data := range map[string][]byte{
+		projection.CredentialBundlePath: slices.Concat(bundle.Key, bundle.Chain),
+		projection.KeyPath:              bundle.Key, projection.CertificateChainPath: bundle.Chain,
+	} {
+		if at != "" {
+			c.private(at, data, defaultMode)
+		}
+	}
 	return nil
 }
 

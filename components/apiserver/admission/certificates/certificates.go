@@ -24,19 +24,23 @@ const (
 	ApprovalName = "CertificateApproval"
 	SigningName  = "CertificateSigning"
 	SubjectName  = "CertificateSubjectRestriction"
+	AttestName   = "ClusterTrustBundleAttest"
 )
 
 // Plugin implements admission.ValidationInterface.
 type Plugin struct {
 	*admission.Handler
+	resource string
 	validate func(ctx context.Context, a admission.Attributes) error
 }
 
 var _ admission.ValidationInterface = &Plugin{}
 
-// Validate judges requests for certificate signing requests.
+const requests = "certificatesigningrequests"
+
+// Validate judges requests for the plugin's resource.
 func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetResource().GroupResource() != certificatesv1.Resource("certificatesigningrequests") {
+	if a.GetResource().GroupResource() != certificatesv1.Resource(p.resource) {
 		return nil
 	}
 	return p.validate(ctx, a)
@@ -44,7 +48,7 @@ func (p *Plugin) Validate(ctx context.Context, a admission.Attributes, _ admissi
 
 // NewApproval lets those approve who may "approve" for the signer.
 func NewApproval(by authorizer.Authorizer) *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Update), validate: func(ctx context.Context, a admission.Attributes) error {
+	return &Plugin{resource: requests, Handler: admission.NewHandler(admission.Update), validate: func(ctx context.Context, a admission.Attributes) error {
 		request, ok := a.GetOldObject().(*certificatesv1.CertificateSigningRequest)
 		if !ok || a.GetSubresource() != "approval" {
 			return nil
@@ -58,7 +62,7 @@ func NewApproval(by authorizer.Authorizer) *Plugin {
 
 // NewSigning lets those write certificates who may "sign" for the signer.
 func NewSigning(by authorizer.Authorizer) *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Update), validate: func(ctx context.Context, a admission.Attributes) error {
+	return &Plugin{resource: requests, Handler: admission.NewHandler(admission.Update), validate: func(ctx context.Context, a admission.Attributes) error {
 		old, ok := a.GetOldObject().(*certificatesv1.CertificateSigningRequest)
 		request, also := a.GetObject().(*certificatesv1.CertificateSigningRequest)
 		if !ok || !also || a.GetSubresource() != "status" {
@@ -97,7 +101,7 @@ func may(ctx context.Context, by authorizer.Authorizer, who user.Info, verb, sig
 
 // NewSubject refuses client certificates for system:masters: they could never be revoked.
 func NewSubject() *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Create), validate: func(_ context.Context, a admission.Attributes) error {
+	return &Plugin{resource: requests, Handler: admission.NewHandler(admission.Create), validate: func(_ context.Context, a admission.Attributes) error {
 		request, ok := a.GetObject().(*certificatesv1.CertificateSigningRequest)
 		if !ok || a.GetSubresource() != "" || request.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
 			return nil
@@ -108,6 +112,29 @@ func NewSubject() *Plugin {
 		}
 		if slices.Contains(asked.Subject.Organization, user.SystemPrivilegedGroup) {
 			return admission.NewForbidden(a, fmt.Errorf("use of %s signer with %s group is not allowed", request.Spec.SignerName, user.SystemPrivilegedGroup))
+		}
+		return nil
+	}}
+}
+
+// NewAttest lets those write a signer's trust bundles who may "attest" for the signer.
+func NewAttest(by authorizer.Authorizer) *Plugin {
+	handler := admission.NewHandler(admission.Create, admission.Update)
+	return &Plugin{resource: "clustertrustbundles", Handler: handler, validate: func(ctx context.Context, a admission.Attributes) error {
+		bundle, ok := a.GetObject().(*certificatesv1.ClusterTrustBundle)
+		if !ok || bundle.Spec.SignerName == "" {
+			return nil
+		}
+		// What changes only who owns it, or nothing, is no statement about whom to trust.
+		if old, ok := a.GetOldObject().(*certificatesv1.ClusterTrustBundle); ok && a.GetOperation() == admission.Update {
+			same := bundle.DeepCopy()
+			same.OwnerReferences, same.Finalizers, same.ManagedFields = old.OwnerReferences, old.Finalizers, old.ManagedFields
+			if apiequality.Semantic.DeepEqual(same, old) {
+				return nil
+			}
+		}
+		if !may(ctx, by, a.GetUserInfo(), "attest", bundle.Spec.SignerName) {
+			return admission.NewForbidden(a, fmt.Errorf("user not permitted to attest for signerName %q", bundle.Spec.SignerName))
 		}
 		return nil
 	}}

@@ -35,6 +35,8 @@ const Name = "NodeRestriction"
 type Objects struct {
 	Pod  func(ctx context.Context, namespace, name string) (*corev1.Pod, error)
 	Node func(ctx context.Context, namespace, name string) (*corev1.Node, error)
+	// Account is a service account.
+	Account func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 	// NodeOf says whether a user is a kubelet, and of which node.
 	NodeOf func(user.Info) (name string, isNode bool)
 }
@@ -73,6 +75,7 @@ func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.
 		storagev1.Resource("csinodes"):                        p.csiNode,
 		resourcev1.Resource("resourceslices"):                 p.slice,
 		certificatesv1.Resource("certificatesigningrequests"): p.certificateRequest,
+		certificatesv1.Resource("podcertificaterequests"):     p.podCertificate,
 	}
 	if judge := checks[a.GetResource().GroupResource()]; judge != nil {
 		err := judge(ctx, node, a)
