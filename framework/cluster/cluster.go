@@ -103,10 +103,10 @@ func New(ctx context.Context, description *v1alpha1.Cluster, list ...Option) (*C
 	}
 	c := &Cluster{spec: description, options: o, images: more, begun: begun, hosts: map[string]*host{}, failed: make(chan error, 1)}
 	if c.state, err = claim(description.Metadata.Name); err != nil {
-		return nil, err
+		return nil, remedied(err)
 	}
 	if err := c.boot(ctx); err != nil {
-		err = fmt.Errorf("cluster %q: %w", description.Metadata.Name, err)
+		err = fmt.Errorf("cluster %q: %w", description.Metadata.Name, remedied(err))
 		if o.retain {
 			return c, err
 		}
