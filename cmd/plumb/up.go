@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/plumbline/plumbline/conformance/reference"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/supervisor"
@@ -22,6 +24,7 @@ type upFlags struct {
 	config     string
 	components []string
 	images     []string
+	reference  []string
 	retain     bool
 	wait       bool
 	output     outputFlag
@@ -34,6 +37,7 @@ func upCommand() *cobra.Command {
 		Short: "Boot a cluster",
 		Example: `  plumb up --nodes 2
   plumb up --name swapped --component kube-scheduler=./my-scheduler
+  plumb up --reference kube-scheduler,kube-proxy
   plumb up --images conformance --images ./mine.tar
   plumb up --config cluster.yaml`,
 		Args: cobra.NoArgs,
@@ -50,6 +54,7 @@ func upCommand() *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
 	flags.StringVar(&f.config, "config", "", "file with a description of the cluster, "+v1alpha1.APIVersion+" "+v1alpha1.Kind)
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=PATH: run the executable at PATH in the place of a component; may be given several times")
+	flags.StringArrayVar(&f.reference, "reference", nil, "NAME[,NAME...]: run Kubernetes' own component in the place of ours: "+strings.Join(reference.Names(), ", ")+", or "+reference.All)
 	flags.StringArrayVar(&f.images, "images", nil, "give the nodes more images: "+setNames()+", or the path of a tar file of docker save or an OCI image layout; may be given several times")
 	flags.BoolVar(&f.retain, "retain", false, "keep a cluster that does not boot, for inspection")
 	flags.BoolVar(&f.wait, "wait", false, "wait until DNS answers, too")
@@ -111,9 +116,25 @@ func (f *upFlags) description(cmd *cobra.Command) (*v1alpha1.Cluster, error) {
 	return description, description.Validate()
 }
 
+// placeReference puts Kubernetes' own components in, where they were asked for.
+func (f *upFlags) placeReference(ctx context.Context, description *v1alpha1.Cluster, progress func(string)) error {
+	names, err := reference.Parse(f.reference)
+	if err != nil {
+		return fmt.Errorf("--reference: %w", err)
+	}
+	if err := reference.Place(ctx, description, names, progress); err != nil {
+		return fmt.Errorf("--reference: %w", err)
+	}
+	return nil
+}
+
 func up(cmd *cobra.Command, f upFlags, description *v1alpha1.Cluster) error {
-	begun := time.Now()
 	screen := newScreen(cmd, f.output)
+	if err := f.placeReference(cmd.Context(), description, screen.step); err != nil {
+		screen.clear()
+		return err
+	}
+	begun := time.Now()
 	argv := []string{"plumb", "supervise", "--name", description.Metadata.Name}
 	order := supervisor.Order{Cluster: description, Retain: f.retain}
 	err := supervisor.Spawn(cmd.Context(), argv, order, func(p supervisor.Progress) {

@@ -86,7 +86,7 @@ func (h *host) start(p part) error {
 		Name:    p.name,
 		Machine: h.machine,
 		Args:    slices.Concat([]string{p.name}, p.args, change.Args),
-		Env:     slices.Concat(machine.DefaultEnv(), p.env, change.Env),
+		Env:     environment(machine.DefaultEnv(), p.env, change.Env),
 		Program: p.program,
 		Ready:   p.ready,
 		Observe: c.observe,
@@ -112,6 +112,22 @@ func (h *host) start(p part) error {
 	h.components[p.name] = running
 	c.mu.Unlock()
 	return nil
+}
+
+// environment joins settings; of a variable that is set twice the last one counts.
+func environment(lists ...[]string) []string {
+	var joined []string
+	place := map[string]int{}
+	for _, setting := range slices.Concat(lists...) {
+		name, _, _ := strings.Cut(setting, "=")
+		if i, ok := place[name]; ok {
+			joined[i] = setting
+			continue
+		}
+		place[name] = len(joined)
+		joined = append(joined, setting)
+	}
+	return joined
 }
 
 // hostView rewrites a command line for a component that runs in the harness's
