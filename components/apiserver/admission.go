@@ -36,6 +36,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/admission/serviceaccount"
 	"github.com/plumbline/plumbline/components/apiserver/admission/storageprotection"
 	"github.com/plumbline/plumbline/components/apiserver/admission/tolerationseconds"
+	"github.com/plumbline/plumbline/components/apiserver/admission/topologylabels"
 	"github.com/plumbline/plumbline/components/apiserver/authorization/node"
 	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 )
@@ -58,6 +59,7 @@ func ready(p admission.Interface) func(io.Reader) (admission.Interface, error) {
 func (s *server) plugins() []plugin {
 	authorizer := s.generic.Authorization.Authorizer
 	accounts := corev1.Resource("serviceaccounts")
+	nodes := inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes"))
 	classes := priority.Classes{
 		Get:  inprocess.Getter[*schedulingv1.PriorityClass](s.direct, schedulingv1.Resource("priorityclasses")),
 		List: inprocess.Lister[*schedulingv1.PriorityClass](s.direct, schedulingv1.Resource("priorityclasses")),
@@ -68,7 +70,7 @@ func (s *server) plugins() []plugin {
 			inprocess.Getter[*corev1.ServiceAccount](s.direct, accounts), inprocess.Awaiter[*corev1.ServiceAccount](s.direct, accounts)))},
 		{name: noderestriction.Name, off: true, make: ready(noderestriction.New(noderestriction.Objects{
 			Pod:     inprocess.Getter[*corev1.Pod](s.direct, corev1.Resource("pods")),
-			Node:    inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes")),
+			Node:    nodes,
 			Account: inprocess.Getter[*corev1.ServiceAccount](s.direct, accounts),
 			NodeOf:  node.NameOf,
 		}))},
@@ -84,13 +86,14 @@ func (s *server) plugins() []plugin {
 		{name: storageprotection.Name, make: ready(storageprotection.New())},
 		{name: claimresize.Name, make: ready(claimresize.New(inprocess.Getter[*storagev1.StorageClass](s.direct, storagev1.Resource("storageclasses"))))},
 		{name: runtimeclass.Name, make: ready(runtimeclass.New(inprocess.Getter[*nodev1.RuntimeClass](s.direct, nodev1.Resource("runtimeclasses"))))},
-		{name: podresize.Name, make: ready(podresize.New(inprocess.Getter[*corev1.Node](s.direct, corev1.Resource("nodes"))))},
+		{name: podresize.Name, make: ready(podresize.New(nodes))},
 		{name: certificates.ApprovalName, make: ready(certificates.NewApproval(authorizer))},
 		{name: certificates.SigningName, make: ready(certificates.NewSigning(authorizer))},
 		{name: certificates.AttestName, make: ready(certificates.NewAttest(authorizer))},
 		{name: certificates.SubjectName, make: ready(certificates.NewSubject())},
 		{name: defaultclass.StorageName, make: ready(defaultclass.NewStorage(inprocess.Lister[*storagev1.StorageClass](s.direct, storagev1.Resource("storageclasses"))))},
 		{name: defaultclass.IngressName, make: ready(defaultclass.NewIngress(inprocess.Lister[*networkingv1.IngressClass](s.direct, networkingv1.Resource("ingressclasses"))))},
+		{name: topologylabels.Name, make: ready(topologylabels.New(nodes))},
 	}
 }
 

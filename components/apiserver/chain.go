@@ -163,6 +163,7 @@ func describe(config *genericapiserver.Config, definitions common.GetOpenAPIDefi
 	config.OpenAPIConfig.Info.Title = "Kubernetes"
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, names)
 	config.OpenAPIV3Config.Info.Title = "Kubernetes"
+	openapi.Secure(config.OpenAPIConfig, config.OpenAPIV3Config)
 }
 
 func newProxyTransport() *http.Transport {

@@ -67,8 +67,7 @@ func (p *Publisher) v2Config() *common.Config {
 	config.GetDefinitionName = p.definitionName
 	config.Info.Title = "Kubernetes"
 	config.Info.Version = strings.Split(version.Get().String(), "-")[0]
-	config.SecurityDefinitions = &spec.SecurityDefinitions{"BearerToken": bearerToken()}
-	config.DefaultSecurity = []map[string][]string{{"BearerToken": {}}}
+	Secure(config, nil)
 	return config
 }
 
@@ -77,13 +76,32 @@ func (p *Publisher) v3Config() *common.OpenAPIV3Config {
 	config.GetDefinitionName = p.definitionName
 	config.Info.Title = "Kubernetes"
 	config.Info.Version = strings.Split(version.Get().String(), "-")[0]
+	Secure(nil, config)
 	return config
 }
 
-func bearerToken() *spec.SecurityScheme {
-	return &spec.SecurityScheme{SecuritySchemeProps: spec.SecuritySchemeProps{
-		Type: "apiKey", Name: "authorization", In: "header", Description: "Bearer Token authentication",
-	}}
+// Secure describes, in either configuration, how a client proves who it is and what it is told
+// if it does not.
+func Secure(v2 *common.Config, v3 *common.OpenAPIV3Config) {
+	const scheme, unauthorized = "BearerToken", "Unauthorized"
+	properties := spec.SecuritySchemeProps{Type: "apiKey", Name: "authorization", In: "header", Description: "Bearer Token authentication"}
+	needed := []map[string][]string{{scheme: {}}}
+	if v2 != nil {
+		v2.SecurityDefinitions = &spec.SecurityDefinitions{scheme: {SecuritySchemeProps: properties}}
+		v2.DefaultSecurity = needed
+		v2.CommonResponses = map[int]spec.Response{
+			http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: unauthorized}},
+		}
+	}
+	if v3 != nil {
+		v3.SecuritySchemes = spec3.SecuritySchemes{scheme: {SecuritySchemeProps: spec3.SecuritySchemeProps{
+			Type: properties.Type, Name: properties.Name, In: properties.In, Description: properties.Description,
+		}}}
+		v3.DefaultSecurity = needed
+		v3.CommonResponses = map[int]*spec3.Response{
+			http.StatusUnauthorized: {ResponseProps: spec3.ResponseProps{Description: unauthorized}},
+		}
+	}
 }
 
 // Install serves /openapi/v2 and /openapi/v3 for the container's routes.

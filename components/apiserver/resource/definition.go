@@ -144,6 +144,11 @@ type Definition[T Object] struct {
 	// RowConditions marks rows, "Completed" for finished pods.
 	RowConditions func(T) []metav1.TableRowCondition
 
+	// Off are the features whose fields are dropped, as upstream drops those of feature
+	// gates that are off by default.
+	Off []Feature
+	off offFeatures
+
 	// Scale gives the resource a scale endpoint.
 	Scale *Scale[T]
 	// Subresources are the other endpoints below an object.

@@ -3,6 +3,7 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,6 +17,10 @@ func (d *Definition[T]) ID() Identity { return d.Identity }
 // __internal of every group it is served in, with defaults and field selectors.
 func (d *Definition[T]) Register(scheme *runtime.Scheme) error {
 	if err := d.check(); err != nil {
+		return err
+	}
+	var err error
+	if d.off, err = compileFeatures(reflect.TypeFor[T](), d.Off); err != nil {
 		return err
 	}
 	scheme.AddKnownTypeWithName(d.GroupVersion.WithKind(d.Kind), d.New())

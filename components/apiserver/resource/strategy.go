@@ -52,6 +52,7 @@ func (s strategy[T]) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	if s.def.TracksGeneration {
 		o.SetGeneration(1)
 	}
+	s.def.off.drop(o, nil)
 	if s.def.PrepareForCreate != nil {
 		s.def.PrepareForCreate(ctx, o)
 	}
@@ -113,6 +114,7 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 	if s.def.Status != nil {
 		copyValue(s.def.Status(o), s.def.Status(before))
 	}
+	s.def.off.drop(o, before)
 	if s.def.PrepareForUpdate != nil {
 		s.def.PrepareForUpdate(ctx, o, before)
 	}
@@ -172,6 +174,7 @@ func (s statusStrategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtim
 	for _, reset := range s.def.StatusResets {
 		reset.restore(o, before)
 	}
+	s.def.off.drop(o, before)
 	if s.def.PrepareForStatusUpdate != nil {
 		s.def.PrepareForStatusUpdate(ctx, o, before)
 	}

@@ -61,15 +61,17 @@ func NewDiscovery(issuer, jwksURI, externalAddress string, keys []Key) (*Discove
 // Install serves the documents.
 func (d *Discovery) Install(container *restful.Container) {
 	for path, doc := range map[string]struct {
-		body              []byte
-		mediaType, method string
+		body                    []byte
+		mediaType, method, says string
 	}{
-		configurationPath: {d.configuration, "application/json", "getServiceAccountIssuerOpenIDConfiguration"},
-		keysPath:          {d.keys, "application/jwk-set+json", "getServiceAccountIssuerOpenIDKeyset"},
+		configurationPath: {d.configuration, "application/json", "getServiceAccountIssuerOpenIDConfiguration",
+			"get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'"},
+		keysPath: {d.keys, "application/jwk-set+json", "getServiceAccountIssuerOpenIDKeyset",
+			"get service account issuer OpenID JSON Web Key Set (contains public token verification keys)"},
 	} {
 		service := new(restful.WebService)
 		service.Path(path)
-		service.Route(service.GET("").Operation(doc.method).Produces(doc.mediaType).Returns(http.StatusOK, "OK", "").
+		service.Route(service.GET("").Doc(doc.says).Operation(doc.method).Produces(doc.mediaType).Returns(http.StatusOK, "OK", "").
 			To(func(_ *restful.Request, response *restful.Response) {
 				response.Header().Set("Content-Type", doc.mediaType)
 				response.Header().Set("Cache-Control", "public, max-age=3600")

@@ -34,6 +34,7 @@ func DaemonSets() *resource.Definition[*appsv1.DaemonSet] {
 		New:     func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} },
 		NewList: func() runtime.Object { return &appsv1.DaemonSetList{} },
 		Default: defaultDaemonSet,
+		Off:     pod.OffFeatures("spec.template.spec"),
 		PrepareForCreate: func(_ context.Context, ds *appsv1.DaemonSet) {
 			setTemplateGeneration(ds, max(templateGeneration(ds), 1))
 		},

@@ -32,6 +32,7 @@ func Deployments() *resource.Definition[*appsv1.Deployment] {
 		New:              func() *appsv1.Deployment { return &appsv1.Deployment{} },
 		NewList:          func() runtime.Object { return &appsv1.DeploymentList{} },
 		Default:          defaultDeployment,
+		Off:              pod.OffFeatures("spec.template.spec"),
 		PrepareForUpdate: prepareDeploymentUpdate,
 		Validate: func(_ context.Context, d *appsv1.Deployment) field.ErrorList {
 			return validateDeploymentSpec(&d.Spec, nil, field.NewPath("spec"))

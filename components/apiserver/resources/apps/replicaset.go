@@ -29,6 +29,7 @@ func ReplicaSets() *resource.Definition[*appsv1.ReplicaSet] {
 		},
 		New:     func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} },
 		NewList: func() runtime.Object { return &appsv1.ReplicaSetList{} },
+		Off:     pod.OffFeatures("spec.template.spec"),
 		Default: func(rs *appsv1.ReplicaSet) {
 			pod.DefaultTemplate(&rs.Spec.Template)
 			orElse(&rs.Spec.Replicas, 1)

@@ -35,6 +35,7 @@ func StatefulSets() *resource.Definition[*appsv1.StatefulSet] {
 		New:           func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} },
 		NewList:       func() runtime.Object { return &appsv1.StatefulSetList{} },
 		Default:       defaultStatefulSet,
+		Off:           pod.OffFeatures("spec.template.spec"),
 		NameValidator: apivalidation.NameIsDNSLabel,
 		Validate: func(_ context.Context, set *appsv1.StatefulSet) field.ErrorList {
 			return validateStatefulSetSpec(&set.Spec, nil, field.NewPath("spec"))

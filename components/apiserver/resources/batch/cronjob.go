@@ -32,12 +32,7 @@ func CronJobs() *resource.Definition[*batchv1.CronJob] {
 		New:     func() *batchv1.CronJob { return &batchv1.CronJob{} },
 		NewList: func() runtime.Object { return &batchv1.CronJobList{} },
 		Default: defaultCronJob,
-		PrepareForCreate: func(_ context.Context, c *batchv1.CronJob) {
-			dropScheduling(&c.Spec.JobTemplate.Spec, nil)
-		},
-		PrepareForUpdate: func(_ context.Context, c, old *batchv1.CronJob) {
-			dropScheduling(&c.Spec.JobTemplate.Spec, &old.Spec.JobTemplate.Spec)
-		},
+		Off:     offFeatures("spec.jobTemplate.spec"),
 		Validate: func(_ context.Context, c *batchv1.CronJob) field.ErrorList {
 			errs := validateCronJobSpec(&c.Spec, nil, field.NewPath("spec"))
 			// A job's name is the CronJob's and eleven characters, in 63.

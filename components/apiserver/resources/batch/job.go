@@ -31,13 +31,11 @@ func Jobs() *resource.Definition[*batchv1.Job] {
 			Kind:         "Job", Name: "jobs", Singular: "job",
 			Categories: []string{"all"},
 		},
-		New:              func() *batchv1.Job { return &batchv1.Job{} },
-		NewList:          func() runtime.Object { return &batchv1.JobList{} },
-		Default:          defaultJob,
-		PrepareForCreate: prepareJob,
-		PrepareForUpdate: func(_ context.Context, job, old *batchv1.Job) {
-			dropScheduling(&job.Spec, &old.Spec)
-		},
+		New:                  func() *batchv1.Job { return &batchv1.Job{} },
+		NewList:              func() runtime.Object { return &batchv1.JobList{} },
+		Default:              defaultJob,
+		PrepareForCreate:     prepareJob,
+		Off:                  offFeatures("spec"),
 		Validate:             validateJob,
 		ValidateUpdate:       validateJobUpdate,
 		Warnings:             jobWarnings,
@@ -110,11 +108,9 @@ func defaultJobTemplate(spec *batchv1.JobSpec) {
 	}
 }
 
-// dropScheduling clears the fields of a feature that is off by default (KEP-5547).
-func dropScheduling(spec, old *batchv1.JobSpec) {
-	if old == nil || old.Scheduling == nil {
-		spec.Scheduling = nil
-	}
+// offFeatures are those that are off by default and bring fields into a job's spec.
+func offFeatures(at string) []resource.Feature {
+	return append(pod.OffFeatures(at+".template.spec"), resource.Feature{Name: "WorkloadWithJob", Fields: []string{at + ".scheduling"}})
 }
 
 // ownLabels are the labels by which a job finds its pods, the legacy names too.
@@ -129,7 +125,6 @@ func ownLabels(job *batchv1.Job) map[string]string {
 // prepareJob generates the selector, unless the user manages it. What the user
 // wrote stands; if it is in the way, validation says so.
 func prepareJob(_ context.Context, job *batchv1.Job) {
-	dropScheduling(&job.Spec, nil)
 	if ptr.Deref(job.Spec.ManualSelector, false) {
 		return
 	}

@@ -45,6 +45,7 @@ func Nodes(proxy ...resource.Subresource) *resource.Definition[*corev1.Node] {
 		New:        func() *corev1.Node { return new(corev1.Node) },
 		NewList:    func() runtime.Object { return new(corev1.NodeList) },
 		Default:    defaultNode,
+		Off:        []resource.Feature{{Name: "InPlacePodVerticalScalingSchedulerPreemption", Fields: []string{"spec.podPreemptionPolicy"}}},
 
 		PrepareForCreate: func(_ context.Context, n *corev1.Node) { n.Spec.ConfigSource, n.Status.Config = nil, nil },
 		PrepareForUpdate: func(_ context.Context, n, old *corev1.Node) {

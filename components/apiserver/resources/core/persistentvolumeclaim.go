@@ -30,6 +30,7 @@ func PersistentVolumeClaims() *resource.Definition[*corev1.PersistentVolumeClaim
 		New:      func() *corev1.PersistentVolumeClaim { return new(corev1.PersistentVolumeClaim) },
 		NewList:  func() runtime.Object { return new(corev1.PersistentVolumeClaimList) },
 		Default:  volume.DefaultClaim,
+		Off:      []resource.Feature{{Name: "CSIVolumeHealth", Fields: []string{"status.healthStatus"}}},
 		PrepareForCreate: func(_ context.Context, c *corev1.PersistentVolumeClaim) {
 			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 			alignDataSources(&c.Spec, nil)
@@ -60,6 +61,10 @@ func PersistentVolumeClaims() *resource.Definition[*corev1.PersistentVolumeClaim
 // alignDataSources keeps dataSource and dataSourceRef the same. Through the older field
 // only claims and snapshots can be named; others are dropped, as they always were.
 func alignDataSources(s, old *corev1.PersistentVolumeClaimSpec) {
+	if ref := s.DataSourceRef; ref != nil && ptr.Deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+		// A source in another namespace is a feature that is off by default.
+		s.DataSourceRef = nil
+	}
 	inUse := old != nil && (old.DataSource != nil || old.DataSourceRef != nil)
 	if d := s.DataSource; d != nil && s.DataSourceRef == nil && !inUse {
 		group := ptr.Deref(d.APIGroup, "")

@@ -21,6 +21,7 @@ func PodTemplates() *resource.Definition[*corev1.PodTemplate] {
 		Identity: identity("PodTemplate", "podtemplates", "podtemplate"),
 		New:      func() *corev1.PodTemplate { return new(corev1.PodTemplate) },
 		NewList:  func() runtime.Object { return new(corev1.PodTemplateList) },
+		Off:      pod.OffFeatures("template.spec"),
 		Default:  func(t *corev1.PodTemplate) { pod.DefaultTemplate(&t.Template) },
 		Validate: func(_ context.Context, t *corev1.PodTemplate) field.ErrorList {
 			return pod.ValidateTemplate(&t.Template, at, pod.Options{})

@@ -34,6 +34,7 @@ func ReplicationControllers() *resource.Definition[*corev1.ReplicationController
 		New:        func() *corev1.ReplicationController { return new(corev1.ReplicationController) },
 		NewList:    func() runtime.Object { return new(corev1.ReplicationControllerList) },
 		Default:    defaultController,
+		Off:        pod.OffFeatures("spec.template.spec"),
 		Validate: func(_ context.Context, r *corev1.ReplicationController) field.ErrorList {
 			return validateController(r, pod.Options{})
 		},

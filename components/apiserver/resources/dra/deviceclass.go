@@ -24,8 +24,9 @@ func DeviceClasses() *resource.Definition[*resourcev1.DeviceClass] {
 			Kind:         "DeviceClass", Name: "deviceclasses", Singular: "deviceclass",
 			ClusterScoped: true,
 		},
-		New:     func() *resourcev1.DeviceClass { return &resourcev1.DeviceClass{} },
-		NewList: func() runtime.Object { return &resourcev1.DeviceClassList{} },
+		New:                 func() *resourcev1.DeviceClass { return &resourcev1.DeviceClass{} },
+		NewList:             func() runtime.Object { return &resourcev1.DeviceClassList{} },
+		ReturnDeletedObject: true,
 		Validate: func(_ context.Context, c *resourcev1.DeviceClass) field.ErrorList {
 			return validateClass(&c.Spec, nil)
 		},

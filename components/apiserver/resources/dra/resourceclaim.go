@@ -22,8 +22,9 @@ func ResourceClaims() *resource.Definition[*resourcev1.ResourceClaim] {
 			GroupVersion: resourcev1.SchemeGroupVersion,
 			Kind:         "ResourceClaim", Name: "resourceclaims", Singular: "resourceclaim",
 		},
-		New:     func() *resourcev1.ResourceClaim { return &resourcev1.ResourceClaim{} },
-		NewList: func() runtime.Object { return &resourcev1.ResourceClaimList{} },
+		New:                 func() *resourcev1.ResourceClaim { return &resourcev1.ResourceClaim{} },
+		NewList:             func() runtime.Object { return &resourcev1.ResourceClaimList{} },
+		ReturnDeletedObject: true,
 		Default: func(c *resourcev1.ResourceClaim) {
 			defaultRequests(&c.Spec.Devices)
 			if c.Status.Allocation != nil {

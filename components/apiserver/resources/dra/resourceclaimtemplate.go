@@ -23,9 +23,10 @@ func ResourceClaimTemplates() *resource.Definition[*resourcev1.ResourceClaimTemp
 			GroupVersion: resourcev1.SchemeGroupVersion,
 			Kind:         "ResourceClaimTemplate", Name: "resourceclaimtemplates", Singular: "resourceclaimtemplate",
 		},
-		New:     func() *resourcev1.ResourceClaimTemplate { return &resourcev1.ResourceClaimTemplate{} },
-		NewList: func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
-		Default: func(t *resourcev1.ResourceClaimTemplate) { defaultRequests(&t.Spec.Spec.Devices) },
+		New:                 func() *resourcev1.ResourceClaimTemplate { return &resourcev1.ResourceClaimTemplate{} },
+		NewList:             func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
+		ReturnDeletedObject: true,
+		Default:             func(t *resourcev1.ResourceClaimTemplate) { defaultRequests(&t.Spec.Spec.Devices) },
 		PrepareForCreate: func(_ context.Context, t *resourcev1.ResourceClaimTemplate) {
 			dropOffFields(&t.Spec.Spec.Devices)
 		},

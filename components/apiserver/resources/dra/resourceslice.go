@@ -31,8 +31,9 @@ func ResourceSlices() *resource.Definition[*resourcev1.ResourceSlice] {
 			Kind:         "ResourceSlice", Name: "resourceslices", Singular: "resourceslice",
 			ClusterScoped: true,
 		},
-		New:     func() *resourcev1.ResourceSlice { return &resourcev1.ResourceSlice{} },
-		NewList: func() runtime.Object { return &resourcev1.ResourceSliceList{} },
+		New:                 func() *resourcev1.ResourceSlice { return &resourcev1.ResourceSlice{} },
+		NewList:             func() runtime.Object { return &resourcev1.ResourceSliceList{} },
+		ReturnDeletedObject: true,
 		Default: func(s *resourcev1.ResourceSlice) {
 			for i := range s.Spec.Devices {
 				for j := range s.Spec.Devices[i].Taints {

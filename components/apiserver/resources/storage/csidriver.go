@@ -27,9 +27,10 @@ func CSIDrivers() *resource.Definition[*storagev1.CSIDriver] {
 			Kind:         "CSIDriver", Name: "csidrivers", Singular: "csidriver",
 			ClusterScoped: true,
 		},
-		New:     func() *storagev1.CSIDriver { return &storagev1.CSIDriver{} },
-		NewList: func() runtime.Object { return &storagev1.CSIDriverList{} },
-		Default: defaultDriver,
+		New:                 func() *storagev1.CSIDriver { return &storagev1.CSIDriver{} },
+		NewList:             func() runtime.Object { return &storagev1.CSIDriverList{} },
+		ReturnDeletedObject: true,
+		Default:             defaultDriver,
 		PrepareForUpdate: func(_ context.Context, d, old *storagev1.CSIDriver) {
 			// The first generation is none: only changes are counted.
 			if !apiequality.Semantic.DeepEqual(d.Spec, old.Spec) {

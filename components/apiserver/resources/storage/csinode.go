@@ -21,8 +21,7 @@ import (
 
 const longestNodeID = 256
 
-// CSINodes say which drivers run on a node. The storage health in their status
-// belongs to a feature that is off by default and is dropped.
+// CSINodes say which drivers run on a node.
 func CSINodes() *resource.Definition[*storagev1.CSINode] {
 	return &resource.Definition[*storagev1.CSINode]{
 		Identity: resource.Identity{
@@ -30,8 +29,9 @@ func CSINodes() *resource.Definition[*storagev1.CSINode] {
 			Kind:         "CSINode", Name: "csinodes", Singular: "csinode",
 			ClusterScoped: true,
 		},
-		New:     func() *storagev1.CSINode { return &storagev1.CSINode{} },
-		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
+		New:                 func() *storagev1.CSINode { return &storagev1.CSINode{} },
+		NewList:             func() runtime.Object { return &storagev1.CSINodeList{} },
+		ReturnDeletedObject: true,
 		Validate: func(_ context.Context, n *storagev1.CSINode) field.ErrorList {
 			return validateDrivers(n.Spec.Drivers)
 		},
@@ -42,11 +42,7 @@ func CSINodes() *resource.Definition[*storagev1.CSINode] {
 		Spec:                   func(n *storagev1.CSINode) any { return &n.Spec },
 		Status:                 func(n *storagev1.CSINode) any { return &n.Status },
 		StatusResets:           []resource.MetadataField{resource.AllMetadata},
-		PrepareForStatusUpdate: func(_ context.Context, n, old *storagev1.CSINode) {
-			if len(old.Status.StorageHealth) == 0 {
-				n.Status.StorageHealth = nil
-			}
-		},
+		Off:                    []resource.Feature{{Name: "CSIVolumeHealth", Fields: []string{"status.storageHealth"}}},
 		Columns: []metav1.TableColumnDefinition{
 			table.Name(),
 			table.Integer("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),

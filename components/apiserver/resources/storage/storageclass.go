@@ -32,8 +32,9 @@ func Classes() *resource.Definition[*storagev1.StorageClass] {
 			Kind:         "StorageClass", Name: "storageclasses", Singular: "storageclass",
 			ShortNames: []string{"sc"}, ClusterScoped: true,
 		},
-		New:     func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
-		NewList: func() runtime.Object { return &storagev1.StorageClassList{} },
+		New:                 func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
+		NewList:             func() runtime.Object { return &storagev1.StorageClassList{} },
+		ReturnDeletedObject: true,
 		Default: func(c *storagev1.StorageClass) {
 			orElse(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
 			orElse(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)

@@ -30,8 +30,9 @@ func VolumeAttachments() *resource.Definition[*storagev1.VolumeAttachment] {
 			Kind:         "VolumeAttachment", Name: "volumeattachments", Singular: "volumeattachment",
 			ClusterScoped: true,
 		},
-		New:     func() *storagev1.VolumeAttachment { return &storagev1.VolumeAttachment{} },
-		NewList: func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
+		New:                 func() *storagev1.VolumeAttachment { return &storagev1.VolumeAttachment{} },
+		NewList:             func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
+		ReturnDeletedObject: true,
 		Default: func(a *storagev1.VolumeAttachment) {
 			if inline := a.Spec.Source.InlineVolumeSpec; inline != nil {
 				volume.DefaultPersistentSource(&inline.PersistentVolumeSource)

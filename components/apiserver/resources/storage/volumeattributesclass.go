@@ -23,8 +23,9 @@ func VolumeAttributesClasses() *resource.Definition[*storagev1.VolumeAttributesC
 			Kind:         "VolumeAttributesClass", Name: "volumeattributesclasses", Singular: "volumeattributesclass",
 			ShortNames: []string{"vac"}, ClusterScoped: true,
 		},
-		New:     func() *storagev1.VolumeAttributesClass { return &storagev1.VolumeAttributesClass{} },
-		NewList: func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
+		New:                 func() *storagev1.VolumeAttributesClass { return &storagev1.VolumeAttributesClass{} },
+		NewList:             func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
+		ReturnDeletedObject: true,
 		Validate: func(_ context.Context, c *storagev1.VolumeAttributesClass) field.ErrorList {
 			return validateAttributesClass(c)
 		},

@@ -35,6 +35,8 @@ func Pods(streams ...resource.Subresource) *resource.Definition[*corev1.Pod] {
 		AddToScheme: addEvictions,
 		Default:     Default,
 
+		Off: slices.Concat(OffFeatures("spec"), offInStatus()),
+
 		PrepareForCreate: prepareForCreate,
 		PrepareForUpdate: prepareForUpdate,
 		Validate:         func(_ context.Context, p *corev1.Pod) field.ErrorList { return validateCreate(p) },
