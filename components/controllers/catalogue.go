@@ -107,6 +107,9 @@ func catalogue() []entry {
 		{"persistentvolume-protection-controller", "pv-protection", "pv-protection-controller", "persistentvolume-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return protection.NewVolumes(env)
 		}},
+		{"volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return protection.NewClasses(env)
+		}},
 		{"disruption-controller", "disruption", "disruption-controller", "controllermanager", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return disruption.New(env)
 		}},
@@ -136,7 +139,7 @@ func notProvided() []string {
 		"token-cleaner-controller", "device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
-		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller",
+		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
 		"service-cidr-controller", "storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
 	}
 }

@@ -1,17 +1,18 @@
-// Package protection keeps volumes and claims that are in use from being deleted, by a finalizer each.
+// Package protection keeps volumes, claims and volume attributes classes that are in use from being deleted, by a
+// finalizer each.
 // https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
 package protection
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-helpers/storage/ephemeral"
 
@@ -23,6 +24,7 @@ const (
 	workers         = 2
 	claimFinalizer  = "kubernetes.io/pvc-protection"
 	volumeFinalizer = "kubernetes.io/pv-protection"
+	classFinalizer  = "kubernetes.io/vac-protection"
 )
 
 // Controller protects one kind of object.
@@ -32,7 +34,8 @@ type Controller struct {
 	sources   controller.Sources
 	queue     *controller.Queue[controller.Key]
 	get       func(key controller.Key) (metav1.Object, error)
-	patch     func(ctx context.Context, object metav1.Object, patch []byte) error
+	// update, not patch: that is what the controllers' roles let them do.
+	update func(ctx context.Context, object metav1.Object) error
 	// inUse tells whether the object must stay; it asks the API server before it says no.
 	inUse func(ctx context.Context, object metav1.Object) (bool, error)
 }
@@ -71,17 +74,28 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 }
 
 func (c *Controller) setFinalizers(ctx context.Context, object metav1.Object, finalizers []string) error {
-	if finalizers == nil {
-		finalizers = []string{}
+	kept, ok := object.(runtime.Object)
+	if !ok {
+		return fmt.Errorf("%T is no API object", object)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": object.GetUID(), "resourceVersion": object.GetResourceVersion(), "finalizers": finalizers}})
-	if err != nil {
+	changed, ok := kept.DeepCopyObject().(metav1.Object)
+	if !ok {
+		return fmt.Errorf("a copy of %T has no metadata", object)
+	}
+	changed.SetFinalizers(finalizers)
+	if err := c.update(ctx, changed); !apierrors.IsNotFound(err) {
 		return err
 	}
-	err = c.patch(ctx, object, patch)
-	if apierrors.IsNotFound(err) {
-		return nil
+	return nil
+}
+
+// write calls a client's Update with an object of the client's type.
+func write[T metav1.Object](ctx context.Context, update func(context.Context, T, metav1.UpdateOptions) (T, error), object metav1.Object) error {
+	typed, ok := object.(T)
+	if !ok {
+		return fmt.Errorf("expected %T, got %T", typed, object)
 	}
+	_, err := update(ctx, typed, metav1.UpdateOptions{})
 	return err
 }
 
@@ -93,9 +107,8 @@ func NewClaims(env *controller.Env) (controller.Controller, error) {
 		get: func(key controller.Key) (metav1.Object, error) {
 			return claims.Lister().PersistentVolumeClaims(key.Namespace).Get(key.Name)
 		},
-		patch: func(ctx context.Context, object metav1.Object, patch []byte) error {
-			_, err := env.Client.CoreV1().PersistentVolumeClaims(object.GetNamespace()).Patch(ctx, object.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
-			return err
+		update: func(ctx context.Context, object metav1.Object) error {
+			return write(ctx, env.Client.CoreV1().PersistentVolumeClaims(object.GetNamespace()).Update, object)
 		},
 		inUse: func(ctx context.Context, object metav1.Object) (bool, error) {
 			cached, err := pods.Lister().Pods(object.GetNamespace()).List(labels.Everything())
@@ -158,9 +171,8 @@ func NewVolumes(env *controller.Env) (controller.Controller, error) {
 	c := &Controller{
 		name: "persistentvolume-protection-controller", finalizer: volumeFinalizer,
 		get: func(key controller.Key) (metav1.Object, error) { return volumes.Lister().Get(key.Name) },
-		patch: func(ctx context.Context, object metav1.Object, patch []byte) error {
-			_, err := env.Client.CoreV1().PersistentVolumes().Patch(ctx, object.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
-			return err
+		update: func(ctx context.Context, object metav1.Object) error {
+			return write(ctx, env.Client.CoreV1().PersistentVolumes().Update, object)
 		},
 		inUse: func(_ context.Context, object metav1.Object) (bool, error) {
 			volume, ok := object.(*corev1.PersistentVolume)
