@@ -40,9 +40,14 @@ type agent struct {
 	client kubernetes.Interface
 	routes routeTable
 
+	// pods lists this node's pods; nil where there are none.
+	pods cache.ListerWatcher
+
 	mu sync.Mutex
 	// own are the routes set for each node.
 	own map[string][]route
+	// ranges are this node's own; they are sent to settled once they are known.
+	settled chan []netip.Prefix
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -73,6 +78,9 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	if err := a.removeStrangers(); err != nil {
 		klog.ErrorS(err, "Removing routes of nodes that are gone")
+	}
+	if a.pods != nil {
+		a.leadPorts(ctx)
 	}
 	<-ctx.Done()
 	return nil
@@ -121,6 +129,10 @@ func (a *agent) serveOwn(node *corev1.Node, ranges []netip.Prefix) error {
 	content, err := renderCNI(a.config, ranges)
 	if err != nil {
 		return err
+	}
+	select {
+	case a.settled <- ranges:
+	default:
 	}
 	changed, err := installCNI(a.config.ConfigDir, content)
 	if changed {

@@ -38,12 +38,6 @@ type subnetRange struct {
 	Subnet string `json:"subnet"`
 }
 
-type portmapPlugin struct {
-	Type         string          `json:"type"`
-	Backend      string          `json:"backend"`
-	Capabilities map[string]bool `json:"capabilities"`
-}
-
 // renderCNI writes the configuration by which the runtime connects this node's pods.
 // Pods reach themselves through a Service by hairpin mode; a default route to the
 // bridge leads to the node, which has none itself, so what has no destination in
@@ -66,7 +60,6 @@ func renderCNI(config Config, ranges []netip.Prefix) ([]byte, error) {
 				HairpinMode:      true,
 				IPAM:             ipam,
 			},
-			portmapPlugin{Type: "portmap", Backend: "nftables", Capabilities: map[string]bool{"portMappings": true}},
 		},
 	}, "", "  ")
 }

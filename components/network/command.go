@@ -24,6 +24,9 @@ import (
 type Config struct {
 	// Kubeconfig is the file that names the API server and holds the credentials.
 	Kubeconfig string
+	// NodeKubeconfig holds the node's own credentials, by which its pods are seen; empty
+	// on a machine that is no node, whose ports lead to no pods.
+	NodeKubeconfig string
 	// NodeName is the Node object this agent serves.
 	NodeName string
 	// ConfigDir is where the container runtime reads its CNI configuration.
@@ -88,6 +91,7 @@ func Command() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringVar(&config.Kubeconfig, "kubeconfig", "", "file that names the API server and holds the credentials")
+	flags.StringVar(&config.NodeKubeconfig, "node-kubeconfig", "", "file with the credentials of the node itself, by which the host ports of its pods are seen; empty where there are no pods")
 	flags.StringVar(&config.NodeName, "hostname-override", "", "name of this machine's Node object")
 	flags.StringVar(&config.ConfigDir, "cni-conf-dir", config.ConfigDir, "folder of the container runtime's CNI configuration")
 	flags.StringVar(&serviceRange, "service-cluster-ip-range", "", "range of the Services' addresses, to which a route is set so that the node's own packets reach the proxy; empty where the machine has a default route")
@@ -99,25 +103,37 @@ func Command() *cobra.Command {
 // Run serves the node until ctx ends. It needs CAP_NET_ADMIN in the network
 // namespace it is started in.
 func Run(ctx context.Context, config Config) error {
-	rest, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig)
+	client, err := newClient(config.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	agent := &agent{
+		config:  config,
+		client:  client,
+		routes:  netlinkRoutes{},
+		own:     map[string][]route{},
+		settled: make(chan []netip.Prefix, 1),
+	}
+	if config.NodeKubeconfig != "" {
+		node, err := newClient(config.NodeKubeconfig)
+		if err != nil {
+			return fmt.Errorf("--node-kubeconfig: %w", err)
+		}
+		agent.pods = podsOn(node, config.NodeName)
+	}
+	klog.InfoS("Serving the pod network", "node", config.NodeName, "bridge", config.Bridge)
+	return agent.run(ctx)
+}
+
+func newClient(kubeconfig string) (kubernetes.Interface, error) {
+	rest, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
 	}
 	rest.ContentType = "application/vnd.kubernetes.protobuf"
 	rest.UserAgent = "plumb-network"
 	rest.QPS = -1
-	client, err := kubernetes.NewForConfig(rest)
-	if err != nil {
-		return err
-	}
-	agent := &agent{
-		config: config,
-		client: client,
-		routes: netlinkRoutes{},
-		own:    map[string][]route{},
-	}
-	klog.InfoS("Serving the pod network", "node", config.NodeName, "bridge", config.Bridge)
-	return agent.run(ctx)
+	return kubernetes.NewForConfig(rest)
 }
 
 // podRanges parses a node's spec.podCIDRs.

@@ -69,7 +69,7 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	return h.startAll([]part{
 		{name: Containerd, program: argv[0], args: argv[1:], env: node.Env()},
 		{name: Kubelet, args: kubeletArgs(spec, address.String()), ready: &launch.Probe{URL: "http://127.0.0.1:10248/healthz"}},
-		{name: Network, args: c.networkArgs(spec.Name)},
+		{name: Network, args: append(c.networkArgs(spec.Name), "--node-kubeconfig="+fmt.Sprintf(confFormat, "kubelet"))},
 		{name: Proxy, args: []string{"--config=" + proxyConfigFile, "--hostname-override=" + spec.Name}, ready: &launch.Probe{URL: "http://127.0.0.1:10256/healthz"}},
 	})
 }

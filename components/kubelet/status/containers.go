@@ -91,11 +91,8 @@ func (g *generator) withoutContainer(c *v1.Container, before *v1.ContainerStatus
 	started := false
 	out := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &started}
 	waiting := &v1.ContainerStateWaiting{Reason: reasonCreating}
-	if k == regularKind && len(g.Pod.Spec.InitContainers) > 0 || k == onceKind && g.State.Sandbox() != nil && !g.firstPending(c) || k == sidecarKind {
+	if len(g.Pod.Spec.InitContainers) > 0 && k != ephemeralKind {
 		waiting.Reason = reasonInitializing
-	}
-	if k == ephemeralKind {
-		waiting.Reason = reasonCreating
 	}
 	if held, ok := g.Held[c.Name]; ok {
 		waiting = &v1.ContainerStateWaiting{Reason: held.Reason, Message: held.Message}
@@ -167,17 +164,6 @@ func (g *generator) initDone() bool {
 		}
 	}
 	return true
-}
-
-// firstPending says whether an init container is the one that is about to run.
-func (g *generator) firstPending(c *v1.Container) bool {
-	for i := range g.Pod.Spec.InitContainers {
-		spec := &g.Pod.Spec.InitContainers[i]
-		if g.State.Container(spec.Name) == nil {
-			return spec.Name == c.Name
-		}
-	}
-	return false
 }
 
 func (g *generator) anyRegularMade() bool {
