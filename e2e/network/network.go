@@ -37,6 +37,7 @@ func Specs(s *suite.Suite) {
 		externalSpecs(s)
 		endpointSpecs(s)
 		udpSpecs(s)
+		hostPortSpecs(s)
 		dnsSpecs(s)
 	})
 }

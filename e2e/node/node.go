@@ -44,6 +44,7 @@ func Specs(s *suite.Suite) {
 		securitySpecs(s)
 		resourceSpecs(s)
 		resizeSpecs(s)
+		trustSpecs(s)
 		identitySpecs(s)
 		imageSpecs(s)
 		logSpecs(s)
