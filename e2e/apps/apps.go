@@ -1,4 +1,4 @@
-// Package apps holds the specs of workloads: Deployments and what they are made of.
+// Package apps holds the specs of workloads: Deployments and what they are made of, StatefulSets, DaemonSets and Jobs.
 package apps
 
 import (
@@ -24,6 +24,9 @@ func Specs(s *suite.Suite) {
 	ginkgo.Describe("apps", func() {
 		rollingUpdateSpecs(s)
 		rolloutSpecs(s)
+		statefulSetSpecs(s)
+		daemonSetSpecs(s)
+		jobSpecs(s)
 	})
 }
 

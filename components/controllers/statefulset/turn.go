@@ -217,26 +217,33 @@ func (t *turn) roll(ctx context.Context) error {
 			limit = max(1, scaled)
 		}
 	}
-	down := 0
-	for _, pod := range t.slots {
-		if !t.healthy(pod) {
-			down++
-		}
-	}
-	for slot := len(t.slots) - 1; slot >= partition && down < limit; slot-- {
-		pod := t.slots[slot]
-		if pod == nil || revisionOf(pod) == t.update.name || pod.DeletionTimestamp != nil {
-			continue
-		}
-		wasHealthy := t.healthy(pod)
+	for _, pod := range t.outdated(partition, limit) {
 		if err := t.delete(ctx, pod); err != nil {
 			return err
 		}
-		if wasHealthy {
-			down++
-		}
 	}
 	return nil
+}
+
+// outdated chooses the pods of an old revision that are to end now. Of a set without order, those that serve nobody go
+// whatever the limit: they may be what keeps it from being met.
+func (t *turn) outdated(partition, limit int) []*corev1.Pod {
+	var broken, serving []*corev1.Pod
+	down := 0
+	for slot, pod := range slices.Backward(t.slots) {
+		healthy := t.healthy(pod)
+		if !healthy {
+			down++
+		}
+		switch {
+		case slot < partition || pod == nil || pod.DeletionTimestamp != nil || revisionOf(pod) == t.update.name:
+		case !healthy && !t.ordered():
+			broken = append(broken, pod)
+		default:
+			serving = append(serving, pod)
+		}
+	}
+	return append(broken, serving[:max(0, min(limit-down, len(serving)))]...)
 }
 
 // count is the status that the pods add up to; wait is when the next ready pod becomes available.
