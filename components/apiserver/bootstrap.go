@@ -41,6 +41,12 @@ func (s *server) startBootstrap(ctx context.Context) {
 		if err == nil && s.rolesKnown(ctx) {
 			close(s.rolesReady)
 		}
+		// Roles and the rest may be changed by whoever runs the cluster; these may not stay away.
+		wait.UntilWithContext(ctx, func(ctx context.Context) {
+			if err := errors.Join(s.ensureNamespaces(ctx), s.ensureTrust(ctx), flowcontrol.Ensure(ctx, s.direct, s.scheme.Default)); err != nil && ctx.Err() == nil {
+				klog.ErrorS(err, "Not all of the objects every cluster has could be brought back")
+			}
+		}, time.Minute)
 	}()
 }
 

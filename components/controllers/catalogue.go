@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/plumbline/plumbline/components/controllers/bootstrap"
 	"github.com/plumbline/plumbline/components/controllers/certificates"
 	"github.com/plumbline/plumbline/components/controllers/controller"
 	"github.com/plumbline/plumbline/components/controllers/cronjob"
@@ -129,14 +130,26 @@ func catalogue() []entry {
 		{"ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", "ttl-after-finished-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return ttlafterfinished.New(env, config.Workers["ttl-after-finished"])
 		}},
+		{tokenCleaner, "tokencleaner", "token-cleaner", "token-cleaner", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return bootstrap.NewCleaner(env)
+		}},
+		{bootstrapSigner, "bootstrapsigner", "bootstrap-signer", "bootstrap-signer", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return bootstrap.NewSigner(env)
+		}},
 	}
 }
+
+// These run where --controllers names them; "*" leaves them out.
+const (
+	tokenCleaner    = "token-cleaner-controller"
+	bootstrapSigner = "bootstrap-signer-controller"
+)
 
 // notProvided are upstream's controllers that this manager does not have. Leaving one out with -name is no mistake.
 func notProvided() []string {
 	return []string{
-		"horizontal-pod-autoscaler-controller", "podcertificaterequest-cleaner-controller", "ttl-controller", "bootstrap-signer-controller",
-		"token-cleaner-controller", "device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
+		"horizontal-pod-autoscaler-controller", "podcertificaterequest-cleaner-controller", "ttl-controller",
+		"device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
@@ -175,7 +188,7 @@ func selected(config *Config) []entry {
 				return true
 			}
 		}
-		return slices.Contains(config.Controllers, "*")
+		return name != tokenCleaner && name != bootstrapSigner && slices.Contains(config.Controllers, "*")
 	}
 	var chosen []entry
 	for _, e := range catalogue() {

@@ -20,7 +20,7 @@ func configFor(t *testing.T, args ...string) *Config {
 }
 
 func TestSelected(t *testing.T) {
-	all := len(catalogue())
+	all := len(catalogue()) - 2 // but those that must be asked for
 	for _, c := range []struct {
 		flag    string
 		count   int
@@ -29,6 +29,7 @@ func TestSelected(t *testing.T) {
 	}{
 		{"*", all, "deployment-controller", ""},
 		{"*,-garbage-collector-controller", all - 1, "", "garbage-collector-controller"},
+		{"*,tokencleaner", all + 1, "token-cleaner-controller", "bootstrap-signer-controller"},
 		{"*,-garbagecollector,-job", all - 2, "", "job-controller"},
 		{"deployment,replicaset-controller", 2, "deployment-controller", "job-controller"},
 		{"-horizontal-pod-autoscaler-controller,*", all, "", ""},
