@@ -8,13 +8,17 @@ package proxy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	kubeproxyv1alpha1 "k8s.io/kube-proxy/config/v1alpha1"
+
+	"github.com/plumbline/plumbline/components/proxy/nftables"
 )
 
 // flags are upstream's, as far as they are used; a configuration file replaces all but
@@ -22,6 +26,7 @@ import (
 type flags struct {
 	file, kubeconfig, hostname, mode, clusterCIDR, healthz, metrics string
 	masqueradeBit                                                   int32
+	cleanup                                                         bool
 }
 
 // Command is the program kube-proxy.
@@ -34,6 +39,9 @@ func Command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if f.cleanup {
+				return errors.Join(nftables.Remove(corev1.IPv4Protocol), nftables.Remove(corev1.IPv6Protocol))
+			}
 			config, err := f.config()
 			if err != nil {
 				return err
@@ -52,6 +60,7 @@ func Command() *cobra.Command {
 	set.StringVar(&f.clusterCIDR, "cluster-cidr", "", "range of the pods' addresses; two of different families separated by a comma")
 	set.StringVar(&f.healthz, "healthz-bind-address", defaultHealthz, "address and port of the health check; empty for none")
 	set.StringVar(&f.metrics, "metrics-bind-address", defaultMetrics, "address and port of the metrics; empty for none")
+	set.BoolVar(&f.cleanup, "cleanup", false, "remove the rules from the packet filter and exit")
 	set.Int32Var(&f.masqueradeBit, "nftables-masquerade-bit", 14, "bit of the packet mark that asks for masquerading, 0 to 31")
 	return command
 }

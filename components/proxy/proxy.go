@@ -22,7 +22,6 @@ import (
 	"github.com/plumbline/plumbline/components/proxy/healthcheck"
 	"github.com/plumbline/plumbline/components/proxy/nftables"
 	"github.com/plumbline/plumbline/components/proxy/plan"
-
 	"github.com/plumbline/plumbline/components/serving"
 )
 
