@@ -108,6 +108,9 @@ func readManifests(path, node string) (map[types.UID]*v1.Pod, error) {
 			continue
 		}
 		raw, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // It went between being listed and being read.
+		}
 		if err != nil {
 			klog.ErrorS(err, "Read a static pod", "file", file)
 			continue
