@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/plumbline/plumbline/framework/bench"
 )
@@ -23,6 +25,7 @@ memory when idle; a Deployment from its creation to all pods Ready; single pods 
 until a watch shows them Running, one by one and many at once, their image being present.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			log.SetLogger(klog.Background()) // for controller-runtime's client
 			screen := newScreen(cmd, output)
 			config.Progress = screen.step
 			report, err := bench.Run(cmd.Context(), config)

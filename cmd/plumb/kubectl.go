@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -22,7 +24,7 @@ func kubectlCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return becomeKubectl(path, args)
+			return becomeKubectl(cmd.Context(), path, args)
 		},
 	}
 }
@@ -42,7 +44,7 @@ func leadingName(args []string) (name string, rest []string) {
 }
 
 // becomeKubectl replaces this program by the kubectl beside it.
-func becomeKubectl(kubeconfig string, args []string) error {
+func becomeKubectl(ctx context.Context, kubeconfig string, args []string) error {
 	own, err := os.Executable()
 	if err != nil {
 		return err
@@ -52,6 +54,12 @@ func becomeKubectl(kubeconfig string, args []string) error {
 	// believed of the other.
 	cache := filepath.Join(filepath.Dir(kubeconfig), "kubectl")
 	env := append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBECACHEDIR="+cache)
+	// A signal that came so far has been taken for this program's end: kubectl would not
+	// know of it. From here on the kernel's default holds.
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err := syscall.Exec(program, append([]string{"kubectl"}, args...), env); err != nil {
 		return fmt.Errorf("%s: %w: make build puts kubectl there", program, err)
 	}
