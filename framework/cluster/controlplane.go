@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/launch"
@@ -122,6 +123,7 @@ func (c *Cluster) networkArgs(name string) []string {
 // startMachine makes one machine and plugs it in.
 func (c *Cluster) startMachine(ctx context.Context, p machinePlan) (*host, error) {
 	h := &host{cluster: c, plan: p, components: map[string]*launch.Running{}}
+	maps.Copy(p.files, p.spec.Files)
 	config := machine.Config{
 		Name:      p.spec.Name,
 		Directory: c.machineDirectory(p.spec.Name),

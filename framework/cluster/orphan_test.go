@@ -138,12 +138,7 @@ func veths(t *testing.T) map[string]bool {
 // what is left of it. The kernel ends machines with their owner; only files stay, for
 // the next boot to sweep.
 func TestKilledOwnerLeavesNothing(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("clusters need root")
-	}
-	if _, err := findBinary(); err != nil {
-		t.Skip(err)
-	}
+	needClusters(t)
 	if testing.Short() {
 		t.Skip("builds what nodes run where the cache lacks it")
 	}

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,10 +161,16 @@ func (c *Client) Down(ctx context.Context) error {
 	return err
 }
 
-// Exec runs a process in a machine on the given standard files and returns how it ended.
+// Exec runs a process in a machine on the given standard files, nil being /dev/null, and
+// returns how it ended.
 func (c *Client) Exec(ctx context.Context, machineName string, command machine.Command) (machine.Exit, error) {
+	nothing, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return machine.Exit{}, err
+	}
+	defer nothing.Close()
 	r := request{Verb: verbExec, Machine: machineName, Args: command.Args, Env: command.Env, Terminal: command.Terminal}
-	a, err := c.ask(ctx, r, command.Stdin, command.Stdout, command.Stderr)
+	a, err := c.ask(ctx, r, cmp.Or(command.Stdin, nothing), cmp.Or(command.Stdout, nothing), cmp.Or(command.Stderr, nothing))
 	if err != nil {
 		return machine.Exit{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -80,6 +81,7 @@ func (c *Cluster) Validate() error {
 		errs = append(errs, field.NotSupported(spec.Child("controlPlane", "name"), c.Spec.ControlPlane.Name, []string{ControlPlaneName}))
 	}
 	errs = append(errs, validateResources(c.Spec.ControlPlane.Resources, spec.Child("controlPlane", "resources"))...)
+	errs = append(errs, validateFiles(c.Spec.ControlPlane.Files, spec.Child("controlPlane", "files"))...)
 	seen := map[string]bool{ControlPlaneName: true}
 	for i, node := range c.Spec.Nodes {
 		path := spec.Child("nodes").Index(i)
@@ -122,6 +124,7 @@ func validateLabel(name string, path *field.Path) (errs field.ErrorList) {
 func validateNode(node Machine, path *field.Path) field.ErrorList {
 	errs := validateLabel(node.Name, path.Child("name"))
 	errs = append(errs, validateResources(node.Resources, path.Child("resources"))...)
+	errs = append(errs, validateFiles(node.Files, path.Child("files"))...)
 	for key, value := range node.Labels {
 		for _, problem := range validation.IsQualifiedName(key) {
 			errs = append(errs, field.Invalid(path.Child("labels"), key, problem))
@@ -162,6 +165,22 @@ func validateResources(r Resources, path *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.Invalid(path.Child(l.name), l.quantity.String(), "must be greater than zero; leave it out for no limit"))
 		} else if l.quantity.Cmp(resource.MustParse(l.minimum)) < 0 {
 			errs = append(errs, field.Invalid(path.Child(l.name), l.quantity.String(), fmt.Sprintf("must be at least %s, %s", l.minimum, l.because)))
+		}
+	}
+	return errs
+}
+
+// fileRoots are the directories of a machine that are its own.
+func fileRoots() []string { return []string{"/etc/", "/opt/", "/tmp/", "/var/lib/", "/var/log/"} }
+
+func validateFiles(files map[string]string, path *field.Path) (errs field.ErrorList) {
+	for name := range files {
+		own := func(root string) bool { return strings.HasPrefix(name, root) }
+		switch {
+		case filepath.Clean(name) != name:
+			errs = append(errs, field.Invalid(path.Key(name), name, "must be an absolute path without dots: "+filepath.Clean("/"+name)))
+		case !slices.ContainsFunc(fileRoots(), own):
+			errs = append(errs, field.Invalid(path.Key(name), name, "must be below one of "+strings.Join(fileRoots(), ", ")))
 		}
 	}
 	return errs

@@ -50,6 +50,8 @@ func TestReadRefuses(t *testing.T) {
 		"metadata: {name: x}\nspec: {nodes: [{resources: {pids: 3}}]}":   "spec.nodes[0].resources.pids: Invalid value",
 		"metadata: {name: x}\nspec: {nodes: [{resources: {disk: 0}}]}":   "spec.nodes[0].resources.disk: Invalid value",
 		"metadata: {name: x}\nspec: {network: {domain: UPPER}}":          "spec.network.domain: Invalid value",
+		"spec: {controlPlane: {files: {etc/policy.yaml: x}}}":            "spec.controlPlane.files[etc/policy.yaml]: Invalid value",
+		"spec: {nodes: [{files: {/usr/bin/x: x}}]}":                      "must be below one of /etc/",
 		"metadata: {name: x}\nspec: {nodes: [{name: 5}]}":                "cannot unmarshal",
 	} {
 		_, err := Read([]byte(head + text))

@@ -66,6 +66,9 @@ type Machine struct {
 	// Labels and Taints are those that the node registers itself with.
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []Taint           `json:"taints,omitempty"`
+	// Files are further files of the machine, by absolute path, for components whose
+	// arguments name some: below /etc, /opt, /tmp, /var/lib or /var/log.
+	Files map[string]string `json:"files,omitempty"`
 }
 
 // Resources bound a machine.
