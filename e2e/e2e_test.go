@@ -13,6 +13,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/plumbline/plumbline/e2e/api"
 	"github.com/plumbline/plumbline/e2e/apps"
@@ -63,6 +64,7 @@ func (t target) connect(ctx context.Context) (*suite.Suite, func() error, error)
 
 func TestE2E(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
+	log.SetLogger(ginkgo.GinkgoLogr)
 	under := &suite.Suite{}
 	leave, takeDown := func() error { return nil }, func() error { return nil }
 

@@ -32,6 +32,14 @@ func Specs(s *suite.Suite) {
 		accessSpecs(s)
 		policySpecs(s)
 		customSpecs(s)
+		webhookSpecs(s)
+		aggregationSpecs(s)
+		fairnessSpecs(s)
+		nodeRestrictionSpecs(s)
+		frontProxySpecs(s)
+		bootstrapTokenSpecs(s)
+		bootstrapControllerSpecs(s)
+		auditSpecs(s)
 	})
 }
 

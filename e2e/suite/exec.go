@@ -64,10 +64,11 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// KubectlCommand is kubectl with the cluster's kubeconfig, ready to start.
+// KubectlCommand is kubectl with the cluster's kubeconfig, ready to start. What it caches
+// of the API is the running spec's own: specs side by side change what is served.
 func (s *Suite) KubectlCommand(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, kubectlProgram(), arguments...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig)
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "KUBECACHEDIR="+ginkgo.GinkgoT().TempDir())
 	return command
 }
 
