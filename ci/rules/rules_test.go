@@ -74,6 +74,8 @@ func TestForbiddenImports(t *testing.T) {
 		{"e2e", module + "components", "a suite sees the API and the machines' outsides alone, so that it judges anybody's component"},
 		{"conformance", module + "components", "a suite sees the API and the machines' outsides alone, so that it judges anybody's component"},
 		{"framework", module + "e2e", "imports point from the suites to the harness"},
+		{"framework", module + "conformance", "imports point from the conformance kit to the harness"},
+		{"components", module + "conformance", "a component knows nothing of what judges it"},
 		{"framework", module + "cmd", "imports point from the command to the harness"},
 		{"components", module + "cmd", "imports point from the command to the components"},
 		{"components", "k8s.io/kubernetes", "the components are our own; only the reference module may build upstream's"},

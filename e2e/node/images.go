@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
+	"github.com/plumbline/plumbline/framework/expect"
 )
 
 const images = concepts + "containers/images/"
@@ -29,6 +31,39 @@ func imageSpecs(s *suite.Suite) {
 		gomega.Expect(s.Watch.Until(ctx, pod, haveWaiting("main", "ImagePullBackOff"))).To(gomega.Succeed())
 		gomega.Expect(pod.Status.Phase).To(gomega.Equal(corev1.PodPending))
 		gomega.Expect(statusOf(pod, "main").State.Waiting.Message).To(gomega.ContainSubstring(pod.Spec.Containers[0].Image))
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.image.always",
+		Promise: "With imagePullPolicy Always the registry is asked although the node has the image; a tag latest means that policy.",
+		Source:  images + "#imagepullpolicy-defaulting", Judges: append(judged(), "kube-apiserver"),
+	}, func(ctx context.Context) {
+		named, latest := shell("named", "true"), shell("latest", "true")
+		named.ImagePullPolicy = corev1.PullAlways
+		latest.Image, latest.ImagePullPolicy = "busybox:latest", ""
+		pod := task(s.Namespace(ctx), named, latest)
+		s.Create(ctx, pod)
+		gomega.Expect(pod.Spec.Containers[1].ImagePullPolicy).To(gomega.Equal(corev1.PullAlways))
+		gomega.Expect(s.Watch.Until(ctx, pod, expect.HavePhase(corev1.PodSucceeded))).To(gomega.Succeed())
+		for _, container := range pod.Spec.Containers {
+			gomega.Expect(s.Watch.UntilList(ctx, &corev1.EventList{}, haveEventAbout("Pulled", fmt.Sprintf("Successfully pulled image %q", container.Image)),
+				inNamespace(pod))).To(gomega.Succeed())
+		}
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.image.unknown",
+		Promise: "An image that its registry does not know is reported as not found, and keeps no other container of the pod from running.",
+		Source:  images + "#imagepullbackoff", Judges: judged(),
+	}, func(ctx context.Context) {
+		unknown := corev1.Container{Name: "unknown", Image: "registry.k8s.io/pause:no-such-tag", ImagePullPolicy: corev1.PullIfNotPresent}
+		pod := task(s.Namespace(ctx), unknown, suite.AgentContainer("pause"))
+		s.Create(ctx, pod)
+		gomega.Expect(s.Watch.Until(ctx, pod, haveWaiting("unknown", "ErrImagePull", "ImagePullBackOff"))).To(gomega.Succeed())
+		gomega.Expect(statusOf(pod, "unknown").State.Waiting.Message).To(gomega.ContainSubstring("not found"))
+		gomega.Expect(s.Watch.Until(ctx, pod, haveContainer("agent", "running", func(status corev1.ContainerStatus) bool {
+			return status.State.Running != nil
+		}))).To(gomega.Succeed())
 	})
 
 	behaviour.It(behaviour.Behaviour{

@@ -152,11 +152,14 @@ func scratch() corev1.VolumeSource {
 }
 
 // haveEvent asks of a list of events that one has a reason.
-func haveEvent(reason string) types.GomegaMatcher {
-	return expect.Satisfy("hold "+reason, func(list *corev1.EventList) string {
+func haveEvent(reason string) types.GomegaMatcher { return haveEventAbout(reason, "") }
+
+// haveEventAbout asks of a list of events that one has a reason and a message that begins so.
+func haveEventAbout(reason, message string) types.GomegaMatcher {
+	return expect.Satisfy("hold "+reason+" "+message, func(list *corev1.EventList) string {
 		var seen []string
 		for i := range list.Items {
-			if list.Items[i].Reason == reason {
+			if list.Items[i].Reason == reason && strings.HasPrefix(list.Items[i].Message, message) {
 				return ""
 			}
 			seen = append(seen, list.Items[i].Reason)

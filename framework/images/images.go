@@ -55,6 +55,7 @@ type Builder struct {
 // Build returns the layout with all images of a set, making what the cache lacks.
 func (b Builder) Build(ctx context.Context, set Set) (Layout, error) {
 	key := cache.NewKey().Add("images/2", runtime.GOARCH)
+	seen := map[string]string{}
 	for _, r := range set.Recipes {
 		key.Add(r.Names, fmt.Sprintf("%+v", r.Config))
 		for _, l := range r.Layers {
@@ -62,6 +63,10 @@ func (b Builder) Build(ctx context.Context, set Set) (Layout, error) {
 			if err != nil {
 				return Layout{}, fmt.Errorf("image %s: %w", r.Names[0], err)
 			}
+			if other, ok := seen[l.name]; ok && other != k {
+				return Layout{}, fmt.Errorf("image %s: another layer of the %s images is called %q too", r.Names[0], set.Name, l.name)
+			}
+			seen[l.name] = k
 			key.Add(k)
 		}
 	}

@@ -91,15 +91,26 @@ func build(ctx context.Context, builder images.Builder, sets []images.Set) (Asse
 	return a, remember(builder.Store, a, sets)
 }
 
-// unpacked returns a data directory with the images of the layouts unpacked.
+// unpacked returns a data directory with the images of the layouts unpacked. It is
+// that of all layouts but the last, adopted as a node would, and the last.
 func unpacked(ctx context.Context, builder images.Builder, layouts []images.Layout) (string, error) {
-	key := cache.NewKey().Add("template/2")
+	key := cache.NewKey().Add("template/3")
 	for _, layout := range layouts {
 		key.Add(filepath.Base(layout.Dir))
 	}
 	dir, err := builder.Store.Ensure(ctx, cache.Entry{Kind: "containerd", Key: key.String()}, func(ctx context.Context, dir string) error {
+		before := len(layouts) - 1
+		if before > 0 {
+			base, err := unpacked(ctx, builder, layouts[:before])
+			if err != nil {
+				return err
+			}
+			if err := adopt(base, dir); err != nil {
+				return err
+			}
+		}
 		builder.Progress("unpack images")
-		return unpack(ctx, layouts, dir)
+		return unpack(ctx, layouts[before], dir)
 	})
 	if err != nil {
 		return "", fmt.Errorf("unpack images: %w", err)

@@ -37,22 +37,31 @@ func (n Node) Prepare() error {
 	if _, err := os.Stat(filepath.Join(n.Root, metadataDir, "meta.db")); err == nil {
 		return nil
 	}
+	if err := adopt(n.Assets.Template, n.Root); err != nil {
+		return fmt.Errorf("containerd root %s: %w", n.Root, err)
+	}
+	return nil
+}
+
+// adopt makes root a data directory with all images of a template: its databases,
+// copied, and links to everything else.
+func adopt(template, root string) error {
 	for _, tree := range []string{filepath.Join(contentDir, "blobs/sha256"), filepath.Join(snapshotDir, "snapshots")} {
-		from, to := filepath.Join(n.Assets.Template, tree), filepath.Join(n.Root, tree)
+		from, to := filepath.Join(template, tree), filepath.Join(root, tree)
 		if err := os.MkdirAll(to, 0o711); err != nil {
-			return fmt.Errorf("containerd root %s: %w", n.Root, err)
+			return err
 		}
 		err := eachName(from, func(name string) error {
 			return os.Symlink(filepath.Join(from, name), filepath.Join(to, name))
 		})
 		if err != nil {
-			return fmt.Errorf("containerd root %s: %w", n.Root, err)
+			return err
 		}
 	}
 	// The database last: it is the sign that the rest is complete.
 	for _, db := range []string{filepath.Join(snapshotDir, "metadata.db"), filepath.Join(metadataDir, "meta.db")} {
-		if err := copyFile(filepath.Join(n.Assets.Template, db), filepath.Join(n.Root, db)); err != nil {
-			return fmt.Errorf("containerd root %s: %w", n.Root, err)
+		if err := copyFile(filepath.Join(template, db), filepath.Join(root, db)); err != nil {
+			return err
 		}
 	}
 	return nil

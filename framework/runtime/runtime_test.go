@@ -3,6 +3,8 @@ package runtime_test
 import (
 	"context"
 	"fmt"
+	"math/rand"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,10 +13,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/plumbline/plumbline/framework/images"
+	"github.com/plumbline/plumbline/framework/netns"
+	"github.com/plumbline/plumbline/framework/registry"
 	"github.com/plumbline/plumbline/framework/runtime"
 )
 
@@ -24,6 +37,7 @@ type node struct {
 	cri.ImageServiceClient
 	dir    string
 	cgroup string
+	net    *netns.Namespace
 	ready  time.Duration // from process start to the CRI's first answer
 }
 
@@ -33,7 +47,7 @@ const bridgeConf = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"brid
 func startNode(tb testing.TB, assets runtime.Assets) *node {
 	tb.Helper()
 	dir := tb.TempDir()
-	n := runtime.Node{Assets: assets, Root: filepath.Join(dir, "lib/containerd")}
+	n := runtime.Node{Assets: assets, Root: filepath.Join(dir, "lib/containerd"), Registry: registryAddress}
 	if err := n.Prepare(); err != nil {
 		tb.Fatal(err)
 	}
@@ -77,6 +91,10 @@ mount -t proc proc /proc && mount --make-rshared / && ip link set lo up && %[2]s
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
+	namespace, err := netns.OfProcess(cmd.Process.Pid)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	socket := filepath.Join(dir, "run/containerd/containerd.sock")
 	// A client that dials too early backs off for a second.
 	for deadline := started.Add(20 * time.Second); ; {
@@ -91,9 +109,10 @@ mount -t proc proc /proc && mount --make-rshared / && ip link set lo up && %[2]s
 		tb.Fatal(err)
 	}
 	out := &node{RuntimeServiceClient: cri.NewRuntimeServiceClient(conn), ImageServiceClient: cri.NewImageServiceClient(conn),
-		dir: dir, cgroup: "/plumb-runtime-test-" + filepath.Base(filepath.Dir(dir))}
+		dir: dir, net: namespace, cgroup: "/plumb-runtime-test-" + filepath.Base(filepath.Dir(dir))}
 	tb.Cleanup(func() {
 		conn.Close()
+		namespace.Close()
 		cmd.Process.Kill()
 		cmd.Wait()
 		removeCgroups(out.cgroup)
@@ -175,7 +194,10 @@ func (n *node) remove(ctx context.Context, pod string) error {
 	return err
 }
 
-func builtAssets(tb testing.TB) runtime.Assets {
+// registryAddress is where a node of these tests looks for a registry.
+const registryAddress = "127.0.0.1:5000"
+
+func builtAssets(tb testing.TB, archives ...string) runtime.Assets {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("namespaces and mounts need root")
@@ -183,7 +205,7 @@ func builtAssets(tb testing.TB) runtime.Assets {
 	if testing.Short() {
 		tb.Skip("builds containerd where the cache lacks it")
 	}
-	assets, err := runtime.Build(tb.Context(), runtime.Additions{}, func(step string) { tb.Log(step) })
+	assets, err := runtime.Build(tb.Context(), runtime.Additions{Archives: archives}, func(step string) { tb.Log(step) })
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -231,6 +253,78 @@ func TestImagesAreSharedAndRemovedAlone(t *testing.T) {
 	if out, err = first.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: container, Cmd: []string{"cat", "/etc/passwd"}}); err != nil ||
 		strings.Contains(string(out.Stdout), "new") {
 		t.Errorf("exec: %v %v", out, err)
+	}
+}
+
+// TestImagesComeFromTheRegistry pulls what a node has removed, and what nobody has.
+func TestImagesComeFromTheRegistry(t *testing.T) {
+	assets := builtAssets(t)
+	n := startNode(t, assets)
+	listener, err := n.net.Listen(t.Context(), "tcp4", registryAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: registry.New(func() ([]images.Layout, error) { return assets.Images, nil })}
+	defer server.Close()
+	go server.Serve(listener)
+	ctx := t.Context()
+	for _, name := range []string{"docker.io/library/busybox:1.36", "plumbline.dev/agent:v1"} {
+		image := &cri.ImageSpec{Image: name}
+		before, err := n.ImageStatus(ctx, &cri.ImageStatusRequest{Image: image})
+		if err != nil || before.Image == nil {
+			t.Fatalf("%s: %v %v", name, before, err)
+		}
+		if _, err := n.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: before.Image.Id}}); err != nil {
+			t.Fatal(err)
+		}
+		pulled, err := n.PullImage(ctx, &cri.PullImageRequest{Image: image})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pulled.ImageRef != before.Image.Id {
+			t.Errorf("%s: pulled %s, had %s", name, pulled.ImageRef, before.Image.Id)
+		}
+		if _, _, _, err := n.run(ctx, filepath.Base(name), name); err != nil {
+			t.Errorf("%s: run what was pulled: %v", name, err)
+		}
+	}
+	for _, name := range []string{"docker.io/library/webserver:404", "registry.k8s.io/pause:0.0", "example.org/none:1"} {
+		if _, err := n.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: name}}); status.Code(err) != codes.NotFound {
+			t.Errorf("%s: error %v, want that it was not found", name, err)
+		}
+	}
+}
+
+func TestImagesOfArchivesStandBesideTheUsual(t *testing.T) {
+	// Compressed layers, as others make them, and the same each time, since they end up in the cache.
+	layer, err := random.Layer(4096, types.DockerLayer, random.WithSource(rand.NewSource(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("mine:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "mine.tar")
+	if err := tarball.WriteToFile(path, tag, img); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, builtAssets(t, path))
+	id, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mine:v1", "busybox:1.36"} {
+		got, err := n.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: "docker.io/library/" + name}})
+		if err != nil || got.Image == nil {
+			t.Errorf("%s: %v %v", name, got, err)
+		} else if name == "mine:v1" && got.Image.Id != id.String() {
+			t.Errorf("%s is %s, want %s", name, got.Image.Id, id)
+		}
 	}
 }
 

@@ -48,24 +48,23 @@ const (
 // template is a containerd root under construction, worked on with containerd's
 // own stores: no daemon runs and nothing is mounted.
 type template struct {
+	layout  images.Layout
 	meta    *metadata.DB
 	content content.Store
 	snaps   snapshots.Snapshotter
 	images  ctdimages.Store
 }
 
-// unpack makes a containerd root at dir that holds all images of the layouts. Of
-// images of one name it takes the last.
-func unpack(ctx context.Context, layouts []images.Layout, dir string) (err error) {
+// unpack adds the images of a layout to the containerd root at dir, which is made if
+// it is empty. Of images of one name the last one counts.
+func unpack(ctx context.Context, layout images.Layout, dir string) (err error) {
 	ctx = namespaces.WithNamespace(ctx, "k8s.io")
 	// containerd's stores warn of what a daemon's operator may care about, through a logger of their own.
 	if err := log.SetLevel("error"); err != nil {
 		return err
 	}
-	for _, layout := range layouts {
-		if err := linkBlobs(layout.Dir, filepath.Join(dir, contentDir)); err != nil {
-			return err
-		}
+	if err := linkBlobs(layout.Dir, filepath.Join(dir, contentDir)); err != nil {
+		return err
 	}
 	blobs, err := local.NewStore(filepath.Join(dir, contentDir))
 	if err != nil {
@@ -88,16 +87,15 @@ func unpack(ctx context.Context, layouts []images.Layout, dir string) (err error
 	if err := meta.Init(ctx); err != nil {
 		return err
 	}
-	t := template{meta: meta, content: meta.ContentStore(), snaps: meta.Snapshotter(snapshotter), images: metadata.NewImageStore(meta)}
-	for _, layout := range layouts {
-		named, err := layout.Images()
-		if err != nil {
-			return err
-		}
-		for _, img := range named {
-			if err := t.add(ctx, layout, img); err != nil {
-				return fmt.Errorf("image %s: %w", img.Name, err)
-			}
+	t := template{layout: layout, meta: meta, content: meta.ContentStore(), snaps: meta.Snapshotter(snapshotter),
+		images: metadata.NewImageStore(meta)}
+	named, err := layout.Images()
+	if err != nil {
+		return err
+	}
+	for _, img := range named {
+		if err := t.add(ctx, img); err != nil {
+			return fmt.Errorf("image %s: %w", img.Name, err)
 		}
 	}
 	return nil
@@ -111,16 +109,16 @@ func linkBlobs(layout, contentRoot string) error {
 	return eachName(from, func(name string) error {
 		err := os.Link(filepath.Join(from, name), filepath.Join(to, name))
 		if errors.Is(err, fs.ErrExist) {
-			return nil // another layout has it too
+			return nil // an earlier layout has it too
 		}
 		return err
 	})
 }
 
 // add registers one image's blobs, unpacks its layers and names it.
-func (t template) add(ctx context.Context, layout images.Layout, named images.Named) error {
+func (t template) add(ctx context.Context, named images.Named) error {
 	adopt := ctdimages.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		return nil, t.adopt(ctx, layout, desc)
+		return nil, t.adopt(ctx, desc)
 	})
 	children := ctdimages.SetChildrenLabels(t.content, ctdimages.ChildrenHandler(t.content))
 	if err := ctdimages.Walk(ctx, ctdimages.Handlers(adopt, children), named.Descriptor); err != nil {
@@ -159,8 +157,8 @@ func (t template) add(ctx context.Context, layout images.Layout, named images.Na
 }
 
 // adopt makes a blob that lies in the store's directory known to the database.
-func (t template) adopt(ctx context.Context, layout images.Layout, desc ocispec.Descriptor) error {
-	blob, err := os.Open(filepath.Join(layout.Dir, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+func (t template) adopt(ctx context.Context, desc ocispec.Descriptor) error {
+	blob, err := os.Open(filepath.Join(t.layout.Dir, "blobs", desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ func TestReadRefuses(t *testing.T) {
 		"spec: {components: {kube-scheduler: {program: /etc/passwd}}}":   "must be an executable file",
 		"spec: {components: {kube-scheduler: {env: [X]}}}":               "must be NAME=VALUE",
 		"spec: {nodes: [{taints: [{key: a, effect: Never}]}]}":           "spec.nodes[0].taints[0].effect: Unsupported value",
+		"spec: {images: [No_Name]}":                                      "spec.images[0]: Invalid value",
+		"spec: {images: [conformance, /no/such.tar]}":                    "spec.images[1]: Invalid value",
 		"metadata: {name: Not_A_Label}":                                  "metadata.name: Invalid value",
 		"spec: {}\nspec: {}":                                             "already set in map",
 		"spec: [":                                                        "did not find expected node content",
