@@ -16,9 +16,11 @@ JUNIT      := artifacts/junit
 UNIT       := $$(go list ./... | grep -v /e2e)
 
 # Processes that run the suites side by side, and what else to tell ginkgo, e.g.
-# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'
+# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'; and what else to tell the matrix, e.g.
+# make matrix MATRIX_FLAGS='--combination=reference'
 PROCS        ?= 4
 GINKGO_FLAGS ?=
+MATRIX_FLAGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -37,11 +39,16 @@ binary:
 .PHONY: e2e
 e2e: build suites ## boot a cluster and run the suites against it
 	@mkdir -p $(JUNIT)
-	env -u KUBECONFIG -u PLUMB_CLUSTER go run github.com/onsi/ginkgo/v2/ginkgo run --procs=$(PROCS) --timeout=30m --poll-progress-after=60s \
+	env -u KUBECONFIG -u PLUMB_CLUSTER bin/ginkgo run --procs=$(PROCS) --timeout=30m --poll-progress-after=60s \
 		--output-dir=$(JUNIT) --junit-report=e2e.xml $(GINKGO_FLAGS) bin/e2e.test
+
+.PHONY: matrix
+matrix: build suites ## run the suites on clusters that mix our components with Kubernetes' own
+	bin/plumb matrix --procs=$(PROCS) $(MATRIX_FLAGS)
 
 .PHONY: suites
 suites:
+	go build -ldflags="-s -w" -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	go test -c -ldflags="-s -w" -o bin/e2e.test ./e2e
 
 .PHONY: unit

@@ -63,7 +63,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
-		logsCommand(), execCommand(), nodeCommand(), faultCommand(), testCommand(), benchCommand(), doctorCommand(),
+		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), matrixCommand(), benchCommand(), doctorCommand(),
 		componentCommand(), superviseCommand(),
 	)
 	return root

@@ -53,32 +53,39 @@ func Parse(choices []string) ([]string, error) {
 // Place puts Kubernetes' own components into a description in the place of ours, with
 // the same command lines and files; they are built first where the cache lacks them.
 func Place(ctx context.Context, description *v1alpha1.Cluster, names []string, progress func(string)) error {
-	if len(names) == 0 {
-		return nil
-	}
-	set, err := Build(ctx, Components(), progress)
-	if err != nil {
-		return err
-	}
-	if description.Spec.Components == nil {
-		description.Spec.Components = map[string]v1alpha1.Component{}
-	}
 	for _, name := range names {
-		component := description.Spec.Components[name]
-		if component.Program != "" {
-			return fmt.Errorf("component %s: both the reference and %s are to run in its place", name, component.Program)
+		usual := description.Spec.Components[name]
+		if usual.Program != "" {
+			return fmt.Errorf("component %s: both the reference and %s are to run in its place", name, usual.Program)
 		}
-		component.Program = set.Path(name)
-		if name == cluster.Proxy {
-			tool, err := packetFilterTool(ctx, progress)
-			if err != nil {
-				return fmt.Errorf("component %s: %w", name, err)
-			}
-			component.Env = append(component.Env, withPath(tool))
+		change, err := Component(ctx, name, progress)
+		if err != nil {
+			return err
 		}
-		description.Spec.Components[name] = component
+		usual.Program, usual.Env = change.Program, append(usual.Env, change.Env...)
+		if description.Spec.Components == nil {
+			description.Spec.Components = map[string]v1alpha1.Component{}
+		}
+		description.Spec.Components[name] = usual
 	}
 	return nil
+}
+
+// Component is the change that runs Kubernetes' own component in the place of ours.
+func Component(ctx context.Context, name string, progress func(string)) (v1alpha1.Component, error) {
+	set, err := Build(ctx, Components(), progress)
+	if err != nil {
+		return v1alpha1.Component{}, err
+	}
+	change := v1alpha1.Component{Program: set.Path(name)}
+	if name == cluster.Proxy {
+		tool, err := packetFilterTool(ctx, progress)
+		if err != nil {
+			return v1alpha1.Component{}, fmt.Errorf("component %s: %w", name, err)
+		}
+		change.Env = []string{withPath(tool)}
+	}
+	return change, nil
 }
 
 // withPath is the search path of a machine's programs with one more directory.

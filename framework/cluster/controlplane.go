@@ -122,7 +122,7 @@ func (c *Cluster) networkArgs(name string) []string {
 
 // startMachine makes one machine and plugs it in.
 func (c *Cluster) startMachine(ctx context.Context, p machinePlan) (*host, error) {
-	h := &host{cluster: c, plan: p, components: map[string]*launch.Running{}}
+	h := &host{cluster: c, plan: p, parts: map[string]part{}, components: map[string]*launch.Running{}}
 	maps.Copy(p.files, p.spec.Files)
 	config := machine.Config{
 		Name:      p.spec.Name,

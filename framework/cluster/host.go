@@ -32,7 +32,8 @@ type host struct {
 	plan    machinePlan
 	machine *machine.Machine
 	port    *fabric.Port
-	// components is covered by the cluster's mutex.
+	// parts and components, by name, are covered by the cluster's mutex.
+	parts      map[string]part
 	components map[string]*launch.Running
 }
 
@@ -82,6 +83,23 @@ func (h *host) start(p part) error {
 	if change.Disabled {
 		return nil
 	}
+	component, err := h.component(p, change)
+	if err != nil {
+		return err
+	}
+	running, err := launch.Start(component)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	h.parts[p.name], h.components[p.name] = p, running
+	c.mu.Unlock()
+	return nil
+}
+
+// component is a part with what is changed about it.
+func (h *host) component(p part, change v1alpha1.Component) (launch.Component, error) {
+	c := h.cluster
 	component := launch.Component{
 		Name:    p.name,
 		Machine: h.machine,
@@ -96,22 +114,15 @@ func (h *host) start(p part) error {
 	}
 	if change.Program != "" {
 		component.Program = change.Program
+		return component, nil
 	}
 	if function := c.options.functions[p.name]; function != nil {
 		component.Function = function
 		var err error
-		if component.Args, err = h.hostView(component.Args); err != nil {
-			return err
-		}
+		component.Args, err = h.hostView(component.Args)
+		return component, err
 	}
-	running, err := launch.Start(component)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	h.components[p.name] = running
-	c.mu.Unlock()
-	return nil
+	return component, nil
 }
 
 // environment joins settings; of a variable that is set twice the last one counts.

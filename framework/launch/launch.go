@@ -239,7 +239,28 @@ func (r *Running) record(change Change, detail string) {
 func (r *Running) String() string { return r.component.Machine.Name() + "/" + r.component.Name }
 
 // Component is what runs.
-func (r *Running) Component() Component { return r.component }
+func (r *Running) Component() Component {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.component
+}
+
+// Replace ends what runs, as Stop does, and starts another component of the same
+// name on the same machine in its place. Log, events and restarts go on. The error is
+// that of the start: what ran before is not brought back.
+func (r *Running) Replace(ctx context.Context, c Component) error {
+	if c.Name != r.component.Name || c.Machine != r.component.Machine || len(c.Args) == 0 {
+		return fmt.Errorf("launch: in the place of %s can only run what has its name, its machine and a command line", r)
+	}
+	if err := r.Stop(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.component.Args, r.component.Program, r.component.Env = c.Args, c.Program, c.Env
+	r.component.Function, r.component.Ready = c.Function, c.Ready
+	r.mu.Unlock()
+	return r.Start()
+}
 
 // Events are what has happened to the component so far.
 func (r *Running) Events() []Event {

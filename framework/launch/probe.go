@@ -24,10 +24,11 @@ const probeInterval = 10 * time.Millisecond
 // WaitReady returns when the component's probe succeeds, or with its last failure
 // when ctx ends.
 func (r *Running) WaitReady(ctx context.Context) error {
-	if r.component.Ready == nil {
+	ready := r.Component().Ready
+	if ready == nil {
 		return nil
 	}
-	probe, closeIdle, err := r.component.Ready.asker(r)
+	probe, closeIdle, err := ready.asker(r)
 	if err != nil {
 		return err
 	}

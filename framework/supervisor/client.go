@@ -201,6 +201,13 @@ func (c *Client) Act(ctx context.Context, machineName, component string, action 
 	return err
 }
 
+// Swap runs another program in a component's place while the cluster lives, and
+// returns when it serves; an empty change brings the usual one back.
+func (c *Client) Swap(ctx context.Context, machineName, component string, change v1alpha1.Component) error {
+	_, err := c.ask(ctx, request{Verb: verbSwap, Machine: machineName, Component: component, Change: &change})
+	return err
+}
+
 // SetConnected plugs a machine into the fabric, or unplugs it.
 func (c *Client) SetConnected(ctx context.Context, machineName string, connected bool) error {
 	v := verbPartition

@@ -45,6 +45,7 @@ const (
 	verbRemoveNode verb = "remove-node"
 	verbKill       verb = "kill-machine"
 	verbComponent  verb = "component"
+	verbSwap       verb = "swap"
 	verbPartition  verb = "partition"
 	verbHeal       verb = "heal"
 	verbOutside    verb = "outside"
@@ -57,9 +58,11 @@ type request struct {
 	Component string            `json:"component,omitempty"`
 	Action    Action            `json:"action,omitempty"`
 	Node      *v1alpha1.Machine `json:"node,omitempty"`
-	Args      []string          `json:"args,omitempty"`
-	Env       []string          `json:"env,omitempty"`
-	Terminal  bool              `json:"terminal,omitempty"`
+	// Change is what runs in a component's place.
+	Change   *v1alpha1.Component `json:"change,omitempty"`
+	Args     []string            `json:"args,omitempty"`
+	Env      []string            `json:"env,omitempty"`
+	Terminal bool                `json:"terminal,omitempty"`
 }
 
 // answer ends a request. Before the last one of an exec comes one with Started.

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/plumbline/plumbline/framework/cluster"
+	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/machine"
 	"github.com/plumbline/plumbline/framework/wire"
 )
@@ -172,6 +173,12 @@ func (s *server) answer(ctx context.Context, conn *wire.Conn) {
 		err = s.cluster.KillMachine(r.Machine)
 	case verbComponent:
 		err = s.act(ctx, r)
+	case verbSwap:
+		var change v1alpha1.Component
+		if r.Change != nil {
+			change = *r.Change
+		}
+		err = s.cluster.Swap(ctx, r.Machine, r.Component, change)
 	case verbPartition, verbHeal:
 		if port := s.cluster.Port(r.Machine); port != nil {
 			err = port.SetConnected(r.Verb == verbHeal)

@@ -216,6 +216,11 @@ func validateNetwork(n Network, path *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
+// ValidateComponent says what is wrong with a change of one component.
+func ValidateComponent(name string, c Component) error {
+	return validateComponent(name, c, field.NewPath("components").Key(name)).ToAggregate()
+}
+
 func validateComponent(name string, c Component, path *field.Path) (errs field.ErrorList) {
 	if !slices.Contains(ComponentNames(), name) {
 		return field.ErrorList{field.NotSupported(path, name, ComponentNames())}
