@@ -7,6 +7,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -39,12 +40,7 @@ func customSpecs(s *suite.Suite) {
 		widgets := newKind(ctx, s)
 		root := configMap(namespace, "root")
 		s.Create(ctx, root)
-		widget := widgets.object(namespace, "widget", owner(root))
-		s.Create(ctx, widget)
-		leaf := configMap(namespace, "leaf", metav1.OwnerReference{
-			APIVersion: widget.GetAPIVersion(), Kind: widget.GetKind(), Name: widget.GetName(), UID: widget.GetUID(),
-		})
-		s.Create(ctx, leaf)
+		widget, leaf := widgets.withLeaf(ctx, s, namespace, "widget", owner(root))
 		s.Delete(ctx, root, metav1.DeletePropagationBackground)
 		// The collector learns of new kinds by looking from time to time.
 		gomega.Expect(s.Watch.Within(expect.Long).Gone(ctx, leaf)).To(gomega.Succeed())
@@ -53,17 +49,20 @@ func customSpecs(s *suite.Suite) {
 
 	behaviour.It(behaviour.Behaviour{
 		ID:      "cascade.custom-resource-definition",
-		Promise: "Deleting a CustomResourceDefinition deletes its objects, and what they own.",
+		Promise: "Deleting a CustomResourceDefinition deletes its objects, and what they own, where the collector follows their kind.",
 		Source:  customSource + "#delete-a-customresourcedefinition", Judges: []string{"kube-apiserver", "kube-controller-manager"},
 	}, func(ctx context.Context) {
 		namespace := s.Namespace(ctx)
 		widgets := newKind(ctx, s)
-		widget := widgets.object(namespace, "widget")
-		s.Create(ctx, widget)
-		leaf := configMap(namespace, "leaf", metav1.OwnerReference{
-			APIVersion: widget.GetAPIVersion(), Kind: widget.GetKind(), Name: widget.GetName(), UID: widget.GetUID(),
-		})
-		s.Create(ctx, leaf)
+		widget, leaf := widgets.withLeaf(ctx, s, namespace, "widget")
+		// An owner whose kind the collector never met is not known to be gone once nothing
+		// serves it. The collector looks for new kinds from time to time: one that went before
+		// tells that it has.
+		scout, known := widgets.withLeaf(ctx, s, namespace, "scout")
+		s.Delete(ctx, scout, metav1.DeletePropagationBackground)
+		gomega.Expect(s.Watch.Within(expect.Long).Gone(ctx, known)).To(gomega.Succeed())
+		exists(ctx, s, widget)
+		exists(ctx, s, leaf)
 		s.Delete(ctx, widgets.definition, metav1.DeletePropagationBackground)
 		gomega.Expect(s.Watch.Gone(ctx, widgets.definition)).To(gomega.Succeed())
 		gomega.Expect(s.Watch.Within(expect.Long).Gone(ctx, leaf)).To(gomega.Succeed())
@@ -83,6 +82,18 @@ func (k kind) object(namespace, name string, owners ...metav1.OwnerReference) *u
 	object.SetName(name)
 	object.SetOwnerReferences(owners)
 	return object
+}
+
+// withLeaf creates an object of the kind, and a ConfigMap that it owns.
+func (k kind) withLeaf(ctx context.Context, s *suite.Suite, namespace, name string, owners ...metav1.OwnerReference) (*unstructured.Unstructured, *corev1.ConfigMap) {
+	ginkgo.GinkgoHelper()
+	object := k.object(namespace, name, owners...)
+	s.Create(ctx, object)
+	leaf := configMap(namespace, name+"-leaf", metav1.OwnerReference{
+		APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), UID: object.GetUID(),
+	})
+	s.Create(ctx, leaf)
+	return object, leaf
 }
 
 // newKind defines a custom resource in a group of its own and waits until it is served.
