@@ -106,11 +106,11 @@ func (a *Addresses) Take(ctx context.Context, ip string, holder resource.Holder)
 			continue
 		}
 		if first, last := usableBounds(prefix); addr.Less(first) || last.Less(addr) {
-			break
+			return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, prefix)
 		}
 		return a.reserve(ctx, addr, holder)
 	}
-	return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, a.configured)
+	return errors.New("the provided network does not match the current range")
 }
 
 func (a *Addresses) reserve(ctx context.Context, addr netip.Addr, holder resource.Holder) error {

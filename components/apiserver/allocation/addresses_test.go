@@ -80,7 +80,7 @@ func TestTake(t *testing.T) {
 		"10.0.0.9":   "",
 		"10.0.0.5":   resource.ErrAddressTaken.Error(),
 		"10.0.0.255": "the provided IP (10.0.0.255) is not in the valid range. The range of valid IPs is 10.0.0.0/24",
-		"10.1.0.1":   "the provided IP (10.1.0.1) is not in the valid range. The range of valid IPs is 10.0.0.0/24",
+		"10.1.0.1":   "the provided network does not match the current range",
 	} {
 		got := ""
 		if err := a.Take(ctx, ip, resource.Holder{DryRun: true}); err != nil {

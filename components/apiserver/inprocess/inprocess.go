@@ -34,13 +34,20 @@ func Context(ctx context.Context, namespace string) context.Context {
 	return genericrequest.WithNamespace(genericrequest.WithUser(ctx, self), namespace)
 }
 
+// reading is the context of a read of one resource: what cannot be found is named after it, and not
+// after what the client has asked for.
+func reading(ctx context.Context, gr schema.GroupResource, namespace string) context.Context {
+	info := &genericrequest.RequestInfo{IsResourceRequest: true, Verb: "get", APIGroup: gr.Group, Resource: gr.Resource, Namespace: namespace}
+	return Context(genericrequest.WithRequestInfo(ctx, info), namespace)
+}
+
 // Get reads an object as the watch cache has it.
 func (s Stores) Get(ctx context.Context, gr schema.GroupResource, namespace, name string) (runtime.Object, error) {
 	store, err := s(gr)
 	if err != nil {
 		return nil, err
 	}
-	return store.Get(Context(ctx, namespace), name, &metav1.GetOptions{ResourceVersion: "0"})
+	return store.Get(reading(ctx, gr, namespace), name, &metav1.GetOptions{ResourceVersion: "0"})
 }
 
 // GetLatest reads an object from etcd.
@@ -49,7 +56,7 @@ func (s Stores) GetLatest(ctx context.Context, gr schema.GroupResource, namespac
 	if err != nil {
 		return nil, err
 	}
-	return store.Get(Context(ctx, namespace), name, &metav1.GetOptions{})
+	return store.Get(reading(ctx, gr, namespace), name, &metav1.GetOptions{})
 }
 
 // List reads all objects of a namespace, or of all with "".

@@ -102,6 +102,9 @@ func (p *Plugin) account(ctx context.Context, a admission.Attributes, pod *corev
 		defer cancel()
 		account, err = p.await(waiting, namespace, name)
 	}
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+	}
 	if err != nil {
 		return nil, admission.NewForbidden(a, fmt.Errorf("error looking up service account %s/%s: %w", namespace, name, err))
 	}

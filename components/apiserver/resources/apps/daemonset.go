@@ -47,6 +47,12 @@ func DaemonSets() *resource.Definition[*appsv1.DaemonSet] {
 			errs := apivalidation.ValidateImmutableField(ds.Spec.Selector, old.Spec.Selector, path.Child("selector"))
 			return append(errs, validateDaemonSetSpec(&ds.Spec, &old.Spec, path)...)
 		},
+		Warnings: func(_ context.Context, ds, old *appsv1.DaemonSet) []string {
+			if old != nil && templateGeneration(ds) == templateGeneration(old) {
+				return nil
+			}
+			return pod.TemplateWarnings(&ds.Spec.Template, field.NewPath("spec", "template"))
+		},
 		Spec:                 func(ds *appsv1.DaemonSet) any { return &ds.Spec },
 		TracksGeneration:     true,
 		Status:               func(ds *appsv1.DaemonSet) any { return &ds.Status },

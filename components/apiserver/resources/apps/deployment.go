@@ -43,10 +43,7 @@ func Deployments() *resource.Definition[*appsv1.Deployment] {
 				apivalidation.ValidateImmutableField(d.Spec.Selector, old.Spec.Selector, spec.Child("selector"))...)
 		},
 		Warnings: func(_ context.Context, d, old *appsv1.Deployment) []string {
-			if old != nil {
-				return nil
-			}
-			return nameWarnings(d.Name)
+			return templateWarnings(d, old, &d.Spec.Template)
 		},
 		Spec:                 func(d *appsv1.Deployment) any { return &d.Spec },
 		TracksGeneration:     true,

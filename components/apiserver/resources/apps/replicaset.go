@@ -43,10 +43,7 @@ func ReplicaSets() *resource.Definition[*appsv1.ReplicaSet] {
 				apivalidation.ValidateImmutableField(rs.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
 		},
 		Warnings: func(_ context.Context, rs, old *appsv1.ReplicaSet) []string {
-			if old != nil {
-				return nil
-			}
-			return nameWarnings(rs.Name)
+			return templateWarnings(rs, old, &rs.Spec.Template)
 		},
 		Spec:                 func(rs *appsv1.ReplicaSet) any { return &rs.Spec },
 		TracksGeneration:     true,

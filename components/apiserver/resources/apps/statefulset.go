@@ -3,7 +3,6 @@ package apps
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,13 +39,8 @@ func StatefulSets() *resource.Definition[*appsv1.StatefulSet] {
 		Validate: func(_ context.Context, set *appsv1.StatefulSet) field.ErrorList {
 			return validateStatefulSetSpec(&set.Spec, nil, field.NewPath("spec"))
 		},
-		ValidateUpdate: validateStatefulSetUpdate,
-		Warnings: func(_ context.Context, set, _ *appsv1.StatefulSet) []string {
-			if ptr.Deref(set.Spec.RevisionHistoryLimit, 0) < 0 {
-				return []string{"spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"}
-			}
-			return nil
-		},
+		ValidateUpdate:       validateStatefulSetUpdate,
+		Warnings:             statefulSetWarnings,
 		Spec:                 func(set *appsv1.StatefulSet) any { return &set.Spec },
 		TracksGeneration:     true,
 		Status:               func(set *appsv1.StatefulSet) any { return &set.Status },
@@ -101,6 +95,17 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	}
 	orElse(&spec.Replicas, 1)
 	orElse(&spec.RevisionHistoryLimit, 10)
+}
+
+func statefulSetWarnings(_ context.Context, set, old *appsv1.StatefulSet) []string {
+	var said []string
+	if old == nil || set.Generation != old.Generation {
+		said = pod.TemplateWarnings(&set.Spec.Template, field.NewPath("spec", "template"))
+	}
+	if ptr.Deref(set.Spec.RevisionHistoryLimit, 0) < 0 {
+		said = append(said, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return said
 }
 
 func validateStatefulSetSpec(spec, old *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
@@ -162,14 +167,23 @@ func alreadyBroken(sel selection) bool {
 func stampedTemplate(spec *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
 	t := spec.Template.DeepCopy()
 	t.Spec.Hostname, t.Spec.Subdomain = "", ""
+	var volumes []corev1.Volume
+	named := map[string]bool{}
 	for _, claim := range spec.VolumeClaimTemplates {
-		t.Spec.Volumes = slices.DeleteFunc(t.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == claim.Name })
-	}
-	for _, claim := range spec.VolumeClaimTemplates {
+		if named[claim.Name] {
+			continue
+		}
+		named[claim.Name] = true
 		v := corev1.Volume{Name: claim.Name}
 		v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name}
-		t.Spec.Volumes = append(t.Spec.Volumes, v)
+		volumes = append(volumes, v)
 	}
+	for _, v := range t.Spec.Volumes {
+		if !named[v.Name] {
+			volumes = append(volumes, v)
+		}
+	}
+	t.Spec.Volumes = volumes
 	return t
 }
 

@@ -77,6 +77,22 @@ func selectorText(selector *metav1.LabelSelector) (string, error) {
 	return s.String(), nil
 }
 
+// templateWarnings tells of a new object's name and template, and of a changed one's template.
+func templateWarnings[T interface {
+	metav1.Object
+	comparable
+}](obj, old T, template *corev1.PodTemplateSpec) []string {
+	var none T
+	var said []string
+	switch {
+	case old == none:
+		said = nameWarnings(obj.GetName())
+	case obj.GetGeneration() == old.GetGeneration():
+		return nil
+	}
+	return append(said, pod.TemplateWarnings(template, field.NewPath("spec", "template"))...)
+}
+
 // nameWarnings tells of names that are allowed but make odd pod hostnames.
 func nameWarnings(name string) []string {
 	problems := validation.IsDNS1123Label(name)

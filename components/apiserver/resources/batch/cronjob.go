@@ -87,7 +87,7 @@ func cronJobWarnings(_ context.Context, c, old *batchv1.CronJob) []string {
 		warnings = nameWarnings(c.Name)
 	}
 	if old == nil || c.Generation != old.Generation {
-		warnings = append(warnings, indexWarnings(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))...)
+		warnings = append(warnings, specWarnings(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))...)
 	}
 	if old != nil && strings.Contains(c.Spec.Schedule, "TZ") {
 		warnings = append(warnings, "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, "+

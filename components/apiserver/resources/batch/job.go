@@ -149,7 +149,12 @@ func jobWarnings(_ context.Context, job, old *batchv1.Job) []string {
 	} else if job.Generation == old.Generation {
 		return nil
 	}
-	return append(warnings, indexWarnings(&job.Spec, field.NewPath("spec"))...)
+	return append(warnings, specWarnings(&job.Spec, field.NewPath("spec"))...)
+}
+
+// specWarnings are those of a Job's spec and of a CronJob's template of one.
+func specWarnings(spec *batchv1.JobSpec, path *field.Path) []string {
+	return append(indexWarnings(spec, path), pod.TemplateWarnings(&spec.Template, path.Child("template"))...)
 }
 
 func nameWarnings(name string) []string {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,7 +22,8 @@ import (
 
 // CertificateSigningRequests ask a signer for a certificate.
 func CertificateSigningRequests() *resource.Definition[*certificatesv1.CertificateSigningRequest] {
-	docs := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()
+	// The columns say what v1beta1 said of the fields, as upstream's do.
+	docs := certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()
 	return &resource.Definition[*certificatesv1.CertificateSigningRequest]{
 		Identity: resource.Identity{
 			GroupVersion: certificatesv1.SchemeGroupVersion,
@@ -64,7 +66,7 @@ func CertificateSigningRequests() *resource.Definition[*certificatesv1.Certifica
 			table.String("SignerName", docs["signerName"]),
 			table.String("Requestor", docs["request"]),
 			table.String("RequestedDuration", docs["expirationSeconds"]),
-			table.String("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+			table.String("Condition", certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 		},
 		Cells: requestCells,
 		Subresources: []resource.Subresource{{

@@ -37,8 +37,9 @@ func PersistentVolumes() *resource.Definition[*corev1.PersistentVolume] {
 		ValidateUpdate: func(_ context.Context, v, old *corev1.PersistentVolume) field.ErrorList {
 			return append(validateVolume(v, old), validateVolumeUpdate(v, old)...)
 		},
-		Spec:   func(v *corev1.PersistentVolume) any { return &v.Spec },
-		Status: func(v *corev1.PersistentVolume) any { return &v.Status },
+		Warnings: volumeWarnings,
+		Spec:     func(v *corev1.PersistentVolume) any { return &v.Spec },
+		Status:   func(v *corev1.PersistentVolume) any { return &v.Status },
 		PrepareForStatusUpdate: func(_ context.Context, v, old *corev1.PersistentVolume) {
 			now, was := &v.Status, &old.Status
 			switch {

@@ -45,6 +45,7 @@ func PersistentVolumeClaims() *resource.Definition[*corev1.PersistentVolumeClaim
 		ValidateUpdate: func(_ context.Context, c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 			return append(volume.ValidateClaimSpec(&c.Spec, at, volume.ClaimOptionsFor(&old.Spec)), validateClaimUpdate(c, old)...)
 		},
+		Warnings:             claimWarnings,
 		Spec:                 func(c *corev1.PersistentVolumeClaim) any { return &c.Spec },
 		Status:               func(c *corev1.PersistentVolumeClaim) any { return &c.Status },
 		ValidateStatusUpdate: validateClaimStatus,

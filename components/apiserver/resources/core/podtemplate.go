@@ -30,10 +30,10 @@ func PodTemplates() *resource.Definition[*corev1.PodTemplate] {
 			return pod.ValidateTemplate(&t.Template, at, pod.OptionsFor(&old.Template))
 		},
 		Warnings: func(_ context.Context, t, old *corev1.PodTemplate) []string {
-			if old != nil {
+			if old != nil && t.Generation == old.Generation {
 				return nil
 			}
-			return pod.SpecWarnings(&t.Template.Spec, at.Child("spec"))
+			return pod.TemplateWarnings(&t.Template, at)
 		},
 		// The template stands where others have a spec.
 		Spec: func(t *corev1.PodTemplate) any { return &t.Template }, TracksGeneration: true,

@@ -42,15 +42,15 @@ func ReplicationControllers() *resource.Definition[*corev1.ReplicationController
 			return validateController(r, pod.OptionsFor(old.Spec.Template))
 		},
 		Warnings: func(_ context.Context, r, old *corev1.ReplicationController) []string {
-			if old != nil {
+			if old != nil && r.Generation == old.Generation {
 				return nil
 			}
 			var said []string
-			if messages := validation.IsDNS1123Label(r.Name); len(messages) > 0 {
+			if messages := validation.IsDNS1123Label(r.Name); old == nil && len(messages) > 0 {
 				said = append(said, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", messages))
 			}
 			if r.Spec.Template != nil {
-				said = append(said, pod.SpecWarnings(&r.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))...)
+				said = append(said, pod.TemplateWarnings(r.Spec.Template, field.NewPath("spec", "template"))...)
 			}
 			return said
 		},

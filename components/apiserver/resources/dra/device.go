@@ -89,7 +89,7 @@ func validateAttribute(a *resourcev1.DeviceAttribute, at *field.Path) field.Erro
 	long("version", a.VersionValue)
 	switch set {
 	case 0:
-		found.Invalid(at, "", "exactly one value must be specified")
+		found.Invalid(at, "", "must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`")
 	case 1:
 	default:
 		found.Invalid(at, *a, "exactly one value must be specified")

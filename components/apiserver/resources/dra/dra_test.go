@@ -100,7 +100,7 @@ func TestSlices(t *testing.T) {
 			[]string{`spec.devices[1]: Duplicate value: "gpu-0"`}},
 		"an empty attribute": {func(s *resourcev1.ResourceSliceSpec) {
 			s.Devices[0].Attributes["model"] = resourcev1.DeviceAttribute{}
-		}, []string{`spec.devices[0].attributes[model]: Invalid value: "": exactly one value must be specified`}},
+		}, []string{`spec.devices[0].attributes[model]: Invalid value: "": must specify one of: ` + "`int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`"}},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, validateSlice(slice(test.change), nil), test.want...) })
 	}

@@ -172,11 +172,11 @@ func validateLimited(limited *flowcontrolv1.LimitedPriorityLevelConfiguration, a
 		found.Invalid(at.Child("borrowingLimitPercent"), n, "if specified, must be a non-negative integer")
 	}
 	response, at := limited.LimitResponse, at.Child("limitResponse")
+	if response.Type != flowcontrolv1.LimitResponseTypeQueue && response.Queuing != nil {
+		found.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
+	}
 	switch response.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
-		if response.Queuing != nil {
-			found.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
-		}
 	case flowcontrolv1.LimitResponseTypeQueue:
 		if response.Queuing == nil {
 			found.Required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")

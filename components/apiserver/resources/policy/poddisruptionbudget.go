@@ -8,6 +8,7 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,6 +40,8 @@ func PodDisruptionBudgets() *resource.Definition[*policyv1.PodDisruptionBudget] 
 				dropVersionMarker(b.Spec.Selector)
 			}
 		},
+		// Any name that can stand in a path will do.
+		NameValidator: path.ValidatePathSegmentName,
 		Validate: func(_ context.Context, b *policyv1.PodDisruptionBudget) field.ErrorList {
 			return validateBudget(&b.Spec, nil)
 		},

@@ -2,6 +2,7 @@ package rbac
 
 import (
 	"context"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,7 +38,7 @@ func ClusterRoleBindings() *resource.Definition[*rbacv1.ClusterRoleBinding] {
 			return ofClusterRoleBinding(b).validateChange(ofClusterRoleBinding(old))
 		},
 		AllowCreateOnUpdate: true,
-		Columns:             ofClusterRoleBinding(&rbacv1.ClusterRoleBinding{}).columns(rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
+		Columns:             ofClusterRoleBinding(&rbacv1.ClusterRoleBinding{}).columns(strings.TrimSuffix(rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"], " This field is immutable.")),
 		Cells:               func(b *rbacv1.ClusterRoleBinding) []any { return ofClusterRoleBinding(b).cells() },
 		Attach: func(env *resource.Env, store *genericregistry.Store) error {
 			guardBindings(env, store, func(obj runtime.Object) rbacv1.RoleRef { return obj.(*rbacv1.ClusterRoleBinding).RoleRef })

@@ -41,7 +41,7 @@ func TestRules(t *testing.T) {
 		"both": {both, false,
 			[]string{`rules[0].nonResourceURLs: Invalid value: ["/metrics"]: rules cannot apply to both regular resources and non-resource URLs`}},
 		"nothing": {rbacv1.PolicyRule{}, true, []string{
-			`rules[0].verbs: Required value: verbs must contain at least one value`,
+			`rules[0].verbs: Required value`,
 			`rules[0].apiGroups: Required value: resource rules must supply at least one api group`,
 			`rules[0].resources: Required value: resource rules must supply at least one resource`}},
 	} {

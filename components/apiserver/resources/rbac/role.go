@@ -48,7 +48,7 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 	for i, rule := range rules {
 		at := field.NewPath("rules").Index(i)
 		if len(rule.Verbs) == 0 {
-			found.Required(at.Child("verbs"), "verbs must contain at least one value")
+			found.Required(at.Child("verbs"), "")
 		}
 		if urls := rule.NonResourceURLs; len(urls) > 0 {
 			if namespaced {

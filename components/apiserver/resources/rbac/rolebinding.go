@@ -2,6 +2,7 @@ package rbac
 
 import (
 	"context"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -36,7 +37,7 @@ func RoleBindings() *resource.Definition[*rbacv1.RoleBinding] {
 			return ofRoleBinding(b).validateChange(ofRoleBinding(old))
 		},
 		AllowCreateOnUpdate: true,
-		Columns:             ofRoleBinding(&rbacv1.RoleBinding{}).columns(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
+		Columns:             ofRoleBinding(&rbacv1.RoleBinding{}).columns(strings.TrimSuffix(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"], " This field is immutable.")),
 		Cells:               func(b *rbacv1.RoleBinding) []any { return ofRoleBinding(b).cells() },
 		Attach: func(env *resource.Env, store *genericregistry.Store) error {
 			guardBindings(env, store, func(obj runtime.Object) rbacv1.RoleRef { return obj.(*rbacv1.RoleBinding).RoleRef })

@@ -6,7 +6,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -14,13 +13,11 @@ import (
 
 	"github.com/plumbline/plumbline/components/apiserver/resource"
 	"github.com/plumbline/plumbline/components/apiserver/resources/problem"
-	"github.com/plumbline/plumbline/components/apiserver/resources/table"
 )
 
 // CSIStorageCapacities say how much a driver can still provide, and where.
 // See https://kubernetes.io/docs/concepts/storage/storage-capacity/.
 func CSIStorageCapacities() *resource.Definition[*storagev1.CSIStorageCapacity] {
-	docs := storagev1.CSIStorageCapacity{}.SwaggerDoc()
 	return &resource.Definition[*storagev1.CSIStorageCapacity]{
 		Identity: resource.Identity{
 			GroupVersion: storagev1.SchemeGroupVersion,
@@ -35,18 +32,6 @@ func CSIStorageCapacities() *resource.Definition[*storagev1.CSIStorageCapacity] 
 			return validateCapacity(c, old)
 		},
 		RequireVersionOnUpdate: true,
-		Columns: []metav1.TableColumnDefinition{
-			table.Name(),
-			table.String("StorageClassName", docs["storageClassName"]),
-			table.String("Capacity", docs["capacity"]),
-		},
-		Cells: func(c *storagev1.CSIStorageCapacity) []any {
-			capacity := table.Unset
-			if c.Capacity != nil {
-				capacity = c.Capacity.String()
-			}
-			return []any{c.Name, c.StorageClassName, capacity}
-		},
 	}
 }
 

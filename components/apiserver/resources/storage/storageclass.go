@@ -88,8 +88,7 @@ func orElse[T any](target **T, value T) {
 }
 
 func isDefault(c *storagev1.StorageClass) bool {
-	return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||
-		c.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true"
+	return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true"
 }
 
 func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {

@@ -131,7 +131,7 @@ func warnings(_ context.Context, p, old *corev1.Pod) []string {
 	if messages := validation.IsDNS1123Label(p.Name); len(messages) > 0 {
 		said = append(said, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", messages))
 	}
-	return append(said, SpecWarnings(&p.Spec, field.NewPath("spec"))...)
+	return append(said, podWarnings(p)...)
 }
 
 // countingChanges raises the generation if anything of the spec is left changed.
