@@ -29,6 +29,8 @@ func Specs(s *suite.Suite) {
 		readSpecs(s)
 		watchSpecs(s)
 		deletionSpecs(s)
+		protectionSpecs(s)
+		fieldSpecs(s)
 		accessSpecs(s)
 		policySpecs(s)
 		customSpecs(s)

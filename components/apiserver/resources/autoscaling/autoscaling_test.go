@@ -56,7 +56,7 @@ func TestValidation(t *testing.T) {
 		want   []string
 	}{
 		"valid":     {func(*autoscalingv2.HorizontalPodAutoscalerSpec) {}, nil},
-		"no bounds": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MaxReplicas = 0 }, []string{"spec.maxReplicas: Required value: must be set and greater than 0", "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`"}},
+		"no bounds": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MaxReplicas = 0 }, []string{"spec.maxReplicas: Required value", "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`"}},
 		"asleep":    {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.MinReplicas = ptr.To[int32](0) }, []string{`spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas`}},
 		"target of no group": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.ScaleTargetRef.APIVersion = "v1" },
 			[]string{`spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group`}},

@@ -68,7 +68,7 @@ func (r autoscalerRules) validate(spec *autoscalingv2.HorizontalPodAutoscalerSpe
 		found.Invalid(at.Child("minReplicas"), least, "must be greater than or equal to 0")
 	}
 	if spec.MaxReplicas == 0 {
-		found.Required(at.Child("maxReplicas"), "must be set and greater than 0")
+		found.Required(at.Child("maxReplicas"), "")
 	} else if spec.MaxReplicas < 0 {
 		found.Invalid(at.Child("maxReplicas"), spec.MaxReplicas, "must be greater than or equal to 1")
 	}

@@ -106,7 +106,7 @@ func validateAddresses(addresses []string, family discoveryv1.AddressType, path 
 	var found problem.List
 	switch n := len(addresses); {
 	case n == 0:
-		found.Required(path, "must contain at least 1 address")
+		found.Required(path, "")
 	case n > mostAddresses:
 		found.Add(field.TooMany(path, n, mostAddresses))
 	}

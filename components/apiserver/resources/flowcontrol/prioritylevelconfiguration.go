@@ -173,7 +173,7 @@ func validateLimited(limited *flowcontrolv1.LimitedPriorityLevelConfiguration, a
 	}
 	response, at := limited.LimitResponse, at.Child("limitResponse")
 	if response.Type != flowcontrolv1.LimitResponseTypeQueue && response.Queuing != nil {
-		found.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
+		found.Forbidden(at.Child("queuing"), "")
 	}
 	switch response.Type {
 	case flowcontrolv1.LimitResponseTypeReject:

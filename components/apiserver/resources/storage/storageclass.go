@@ -88,7 +88,8 @@ func orElse[T any](target **T, value T) {
 }
 
 func isDefault(c *storagev1.StorageClass) bool {
-	return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true"
+	return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" ||
+		c.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true"
 }
 
 func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
@@ -158,7 +159,7 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) f
 			}
 			values[r.Key] = sets.New(r.Values...)
 		}
-		if slices.ContainsFunc(seen, func(other map[string]sets.Set[string]) bool {
+		if len(values) == 0 || slices.ContainsFunc(seen, func(other map[string]sets.Set[string]) bool {
 			return apiequality.Semantic.DeepEqual(values, other)
 		}) {
 			found.Duplicate(at, "")
