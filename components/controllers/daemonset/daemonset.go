@@ -190,14 +190,8 @@ func (c *Controller) podDeleted(pod *corev1.Pod) {
 }
 
 func (c *Controller) offerOrphan(pod *corev1.Pod) {
-	if metav1.GetControllerOfNoCopy(pod) != nil || len(pod.Labels) == 0 {
-		return
-	}
-	for _, set := range c.all() {
-		selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-		if err == nil && set.Namespace == pod.Namespace && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			c.queue.Add(keyOf(set))
-		}
+	for _, key := range ownership.Adopters(pod, c.all(), func(set *appsv1.DaemonSet) *metav1.LabelSelector { return set.Spec.Selector }) {
+		c.queue.Add(key)
 	}
 }
 

@@ -92,15 +92,9 @@ func (c *Controller) setChanged(set *appsv1.ReplicaSet) {
 		}
 		return
 	}
-	all, err := c.deployments.Deployments(set.Namespace).List(labels.Everything())
-	if err != nil {
-		return
-	}
-	for _, d := range all {
-		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(set.Labels)) {
-			c.queue.Add(keyOf(d))
-		}
+	all, _ := c.deployments.Deployments(set.Namespace).List(labels.Everything()) // A cache does not fail.
+	for _, key := range ownership.Adopters(set, all, func(d *appsv1.Deployment) *metav1.LabelSelector { return d.Spec.Selector }) {
+		c.queue.Add(key)
 	}
 }
 

@@ -167,18 +167,9 @@ func (c *Controller) podDeleted(pod *corev1.Pod) {
 }
 
 func (c *Controller) offerOrphan(pod *corev1.Pod) {
-	if metav1.GetControllerOfNoCopy(pod) != nil || len(pod.Labels) == 0 {
-		return
-	}
-	jobs, err := c.jobs.Jobs(pod.Namespace).List(labels.Everything())
-	if err != nil {
-		return
-	}
-	for _, job := range jobs {
-		selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			c.queue.Add(keyOf(job))
-		}
+	jobs, _ := c.jobs.Jobs(pod.Namespace).List(labels.Everything()) // A cache does not fail.
+	for _, key := range ownership.Adopters(pod, jobs, func(job *batchv1.Job) *metav1.LabelSelector { return job.Spec.Selector }) {
+		c.queue.Add(key)
 	}
 }
 

@@ -74,6 +74,23 @@ func lookUp[T any](indexer cache.Indexer, value string) ([]T, error) {
 	return found, nil
 }
 
+// Adopters names the owners that might adopt an object: those of its namespace whose selector matches its labels. An
+// object that has a controller, or no labels, is nobody's to adopt.
+func Adopters[T metav1.Object](object metav1.Object, owners []T, selectorOf func(T) *metav1.LabelSelector) []cache.ObjectName {
+	if metav1.GetControllerOfNoCopy(object) != nil || len(object.GetLabels()) == 0 {
+		return nil
+	}
+	var adopters []cache.ObjectName
+	for _, owner := range owners {
+		// An empty selector matches everything, which no owner means.
+		selector, err := metav1.LabelSelectorAsSelector(selectorOf(owner))
+		if err == nil && !selector.Empty() && owner.GetNamespace() == object.GetNamespace() && selector.Matches(labels.Set(object.GetLabels())) {
+			adopters = append(adopters, cache.MetaObjectToName(owner))
+		}
+	}
+	return adopters
+}
+
 // Claim describes one owner's claim to objects.
 type Claim[T metav1.Object] struct {
 	Owner    metav1.Object

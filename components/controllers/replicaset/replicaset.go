@@ -149,18 +149,9 @@ func (l *Loop) podDeleted(pod *corev1.Pod) {
 
 // offerOrphan wakes every set that might adopt the pod.
 func (l *Loop) offerOrphan(pod *corev1.Pod) {
-	if metav1.GetControllerOfNoCopy(pod) != nil {
-		return
-	}
-	sets, err := l.source.List(pod.Namespace)
-	if err != nil {
-		return
-	}
-	for _, set := range sets {
-		selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			l.queue.Add(keyOf(set))
-		}
+	sets, _ := l.source.List(pod.Namespace) // A cache does not fail.
+	for _, key := range ownership.Adopters(pod, sets, func(set *appsv1.ReplicaSet) *metav1.LabelSelector { return set.Spec.Selector }) {
+		l.queue.Add(key)
 	}
 }
 

@@ -89,15 +89,9 @@ func (c *Controller) podChanged(pod *corev1.Pod) {
 		}
 		return
 	}
-	sets, err := c.sets.StatefulSets(pod.Namespace).List(labels.Everything())
-	if err != nil {
-		return
-	}
-	for _, set := range sets {
-		selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			c.queue.Add(cache.MetaObjectToName(set))
-		}
+	sets, _ := c.sets.StatefulSets(pod.Namespace).List(labels.Everything()) // A cache does not fail.
+	for _, key := range ownership.Adopters(pod, sets, func(set *appsv1.StatefulSet) *metav1.LabelSelector { return set.Spec.Selector }) {
+		c.queue.Add(key)
 	}
 }
 
