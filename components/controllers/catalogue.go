@@ -31,6 +31,7 @@ import (
 	"github.com/plumbline/plumbline/components/controllers/roleaggregation"
 	"github.com/plumbline/plumbline/components/controllers/rootca"
 	"github.com/plumbline/plumbline/components/controllers/serviceaccount"
+	"github.com/plumbline/plumbline/components/controllers/servicecidr"
 	"github.com/plumbline/plumbline/components/controllers/statefulset"
 	"github.com/plumbline/plumbline/components/controllers/tainteviction"
 	"github.com/plumbline/plumbline/components/controllers/ttlafterfinished"
@@ -127,6 +128,9 @@ func catalogue() []entry {
 		{"clusterrole-aggregation-controller", "clusterrole-aggregation", "clusterrole-aggregation-controller", "clusterrole-aggregation-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return roleaggregation.New(env)
 		}},
+		{"service-cidr-controller", "service-cidr-controller", "service-cidrs-controller", "service-cidr-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return servicecidr.New(env)
+		}},
 		{"ttl-after-finished-controller", "ttl-after-finished", "ttl-after-finished-controller", "ttl-after-finished-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return ttlafterfinished.New(env, config.Workers["ttl-after-finished"])
 		}},
@@ -153,7 +157,7 @@ func notProvided() []string {
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
-		"service-cidr-controller", "storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
+		"storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
 	}
 }
 

@@ -44,8 +44,11 @@ type agent struct {
 	pods cache.ListerWatcher
 
 	mu sync.Mutex
-	// own are the routes set for each node.
+	// own are the routes set for each node, and for each ServiceCIDR.
 	own map[string][]route
+	// addresses are this node's own; services are the ranges of each ServiceCIDR.
+	addresses []netip.Addr
+	services  map[string][]netip.Prefix
 	// ranges are this node's own; they are sent to settled once they are known.
 	settled chan []netip.Prefix
 }
@@ -71,9 +74,17 @@ func (a *agent) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	synced := []cache.InformerSynced{registration.HasSynced}
+	if a.config.ServiceRange.IsValid() {
+		cidrs := factory.Networking().V1().ServiceCIDRs().Informer()
+		if err := a.followServiceCIDRs(cidrs); err != nil {
+			return err
+		}
+		synced = append(synced, cidrs.HasSynced)
+	}
 	factory.StartWithContext(ctx)
 	defer factory.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return nil
 	}
 	if err := a.removeStrangers(); err != nil {
@@ -139,22 +150,6 @@ func (a *agent) serveOwn(node *corev1.Node, ranges []netip.Prefix) error {
 		klog.InfoS("Wrote the CNI configuration", "dir", a.config.ConfigDir, "ranges", ranges)
 	}
 	return err
-}
-
-// routeToServices gives the node's own packets to Services a way out: a packet without
-// a route is refused before the packet filter can translate its address.
-func (a *agent) routeToServices(node *corev1.Node) error {
-	if !a.config.ServiceRange.IsValid() {
-		return nil
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, address := range internalAddresses(node) {
-		if address.Is4() == a.config.ServiceRange.Addr().Is4() {
-			return a.replace(node.Name, []route{{to: a.config.ServiceRange, from: address}})
-		}
-	}
-	return nil
 }
 
 // internalAddresses are the node's addresses of type InternalIP.

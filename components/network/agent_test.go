@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -39,9 +40,10 @@ func node(name, address string, ranges ...string) *corev1.Node {
 
 func testAgent(t *testing.T, table *fakeTable) *agent {
 	return &agent{
-		config: Config{NodeName: "node-1", ConfigDir: t.TempDir(), Bridge: "cni0"},
-		routes: table,
-		own:    map[string][]route{},
+		config:   Config{NodeName: "node-1", ConfigDir: t.TempDir(), Bridge: "cni0"},
+		routes:   table,
+		own:      map[string][]route{},
+		services: map[string][]netip.Prefix{},
 	}
 }
 
@@ -67,6 +69,33 @@ func TestRoutesFollowTheNodes(t *testing.T) {
 	a.nodeGone("node-3")
 	if len(table.routes) != 0 {
 		t.Fatalf("routes %v remain of nodes that are gone", table.routes)
+	}
+}
+
+func TestRoutesFollowTheServiceCIDRs(t *testing.T) {
+	serviceCIDR := func(name string, cidrs ...string) *networkingv1.ServiceCIDR {
+		return &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: cidrs}}
+	}
+	table := &fakeTable{}
+	a := testAgent(t, table)
+	a.config.ServiceRange = netip.MustParsePrefix("10.96.0.0/16")
+	from := netip.MustParseAddr("10.77.1.1")
+	first, more := route{to: a.config.ServiceRange, from: from}, route{to: netip.MustParsePrefix("203.0.113.0/24"), from: from}
+
+	// Seen before the node's own address is known; of the other family there is none.
+	a.serviceCIDRChanged(serviceCIDR("more", "203.0.113.0/24", "2001:db8::/64"))
+	a.serviceCIDRChanged(serviceCIDR("kubernetes", "10.96.0.0/16"))
+	if len(table.routes) != 0 {
+		t.Fatalf("routes %v from no address", table.routes)
+	}
+	a.nodeChanged(node("node-1", "10.77.1.1", "10.88.1.0/24"))
+	if len(table.routes) != 2 || !slices.Contains(table.routes, first) || !slices.Contains(table.routes, more) {
+		t.Fatalf("routes %v, want %v and %v", table.routes, first, more)
+	}
+	a.setServiceRanges(rangesOf("kubernetes"), nil)
+	a.setServiceRanges(rangesOf("more"), nil)
+	if !slices.Equal(table.routes, []route{first}) {
+		t.Fatalf("after the ServiceCIDRs went: routes %v, want only %v", table.routes, first)
 	}
 }
 

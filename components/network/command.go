@@ -108,11 +108,12 @@ func Run(ctx context.Context, config Config) error {
 		return fmt.Errorf("--kubeconfig: %w", err)
 	}
 	agent := &agent{
-		config:  config,
-		client:  client,
-		routes:  netlinkRoutes{},
-		own:     map[string][]route{},
-		settled: make(chan []netip.Prefix, 1),
+		config:   config,
+		client:   client,
+		routes:   netlinkRoutes{},
+		own:      map[string][]route{},
+		services: map[string][]netip.Prefix{},
+		settled:  make(chan []netip.Prefix, 1),
 	}
 	if config.NodeKubeconfig != "" {
 		node, err := newClient(config.NodeKubeconfig)

@@ -38,6 +38,7 @@ func Specs(s *suite.Suite) {
 		endpointSpecs(s)
 		udpSpecs(s)
 		hostPortSpecs(s)
+		serviceCIDRSpecs(s)
 		dnsSpecs(s)
 	})
 }
