@@ -11,6 +11,7 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
 	"github.com/plumbline/plumbline/components/kubelet/node"
+	"github.com/plumbline/plumbline/components/kubelet/runtime"
 )
 
 // makeRoot makes the directories that the kubelet and its plugins share.
@@ -20,8 +21,14 @@ func makeRoot(root string) error {
 			return fmt.Errorf("--root-dir: %w", err)
 		}
 	}
+	if err := runtime.WriteSandboxProfile(sandboxProfile(root)); err != nil {
+		return fmt.Errorf("--root-dir: %w", err)
+	}
 	return nil
 }
+
+// sandboxProfile is beside the directory of the profiles that pods name.
+func sandboxProfile(root string) string { return filepath.Join(root, "sandbox-seccomp.json") }
 
 // reservationOf is what the configuration keeps from pods.
 // Why one would: https://kubernetes.io/docs/tasks/administer-cluster/reserve-compute-resources/.

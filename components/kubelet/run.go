@@ -314,7 +314,8 @@ func (k *kubelet) builder() *runtime.Builder {
 	memory := k.capacity[v1.ResourceMemory]
 	return &runtime.Builder{
 		LogsDir: k.kc.PodLogsDir, SeccompDir: filepath.Join(k.config.RootDir, "seccomp"), SeccompDefault: *k.kc.SeccompDefault,
-		CFSQuota: *k.kc.CPUCFSQuota, CFSPeriodMicros: k.kc.CPUCFSQuotaPeriod.Microseconds(),
+		SandboxProfile: sandboxProfile(k.config.RootDir),
+		CFSQuota:       *k.kc.CPUCFSQuota, CFSPeriodMicros: k.kc.CPUCFSQuotaPeriod.Microseconds(),
 		MemoryCapacity: memory.Value(), Unified: k.hierarchy.Unified,
 		SingleProcessOOMKill: k.kc.SingleProcessOOMKill != nil && *k.kc.SingleProcessOOMKill,
 	}

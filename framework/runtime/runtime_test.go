@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -351,4 +352,76 @@ func BenchmarkPod(b *testing.B) {
 	for k, what := range []string{"ms-sandbox", "ms-create", "ms-start"} {
 		b.ReportMetric(float64(sums[k].Microseconds())/1000/float64(i), what)
 	}
+}
+
+// TestOneShimServesAllPods shows that pods share a process, and that a node whose shim was killed tells of
+// its containers' ends and starts further ones.
+func TestOneShimServesAllPods(t *testing.T) {
+	n := startNode(t, builtAssets(t))
+	ctx := t.Context()
+	const image = "docker.io/library/busybox:1.36"
+	var containers []string
+	for _, name := range []string{"first", "second"} {
+		_, container, _, err := n.run(ctx, name, image, "sleep", "100")
+		if err != nil {
+			t.Fatal(err)
+		}
+		containers = append(containers, container)
+	}
+	shims := n.shims(t)
+	if len(shims) != 1 {
+		t.Fatalf("%d shims for two pods", len(shims))
+	}
+	if err := syscall.Kill(shims[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range containers {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			answer, err := n.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
+			if err == nil && answer.Status.State == cri.ContainerState_CONTAINER_EXITED {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("container %s of the killed shim: %v %v", id, answer.GetStatus().GetState(), err)
+			}
+		}
+	}
+	pod, container, _, err := n.run(ctx, "third", image, "sleep", "100")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := n.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: container, Cmd: []string{"echo", "works"}}); err != nil || string(out.Stdout) != "works\n" {
+		t.Errorf("exec: %v %v", out, err)
+	}
+	if err := n.remove(ctx, pod); err != nil {
+		t.Error(err)
+	}
+	if shims = n.shims(t); len(shims) != 1 {
+		t.Errorf("%d shims after the last pod, want one that waits for the next", len(shims))
+	}
+}
+
+// shims finds the shims of this node.
+func (n *node) shims(tb testing.TB) (pids []int) {
+	tb.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, name := range names {
+		line, err := os.ReadFile(filepath.Join(name, "cmdline"))
+		if err != nil || !strings.HasPrefix(string(line), "containerd-shim-node\x00") {
+			continue
+		}
+		// Another cluster of this host may have its own.
+		here, err := os.Stat(filepath.Join(name, "root/run/containerd"))
+		ours, err2 := os.Stat(filepath.Join(n.dir, "run/containerd"))
+		if err != nil || err2 != nil || !os.SameFile(here, ours) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(name)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -20,6 +20,9 @@ type Builder struct {
 	SeccompDir string
 	// SeccompDefault gives containers that ask for none the runtime's profile.
 	SeccompDefault bool
+	// SandboxProfile is the path of the seccomp profile of the sandboxes' own processes;
+	// empty means the runtime's.
+	SandboxProfile string
 	// CFSQuota and CFSPeriodMicros say whether and how CPU limits are enforced.
 	CFSQuota        bool
 	CFSPeriodMicros int64
@@ -65,8 +68,7 @@ func (b *Builder) Sandbox(r SandboxRequest) *runtimeapi.PodSandboxConfig {
 	security := &runtimeapi.LinuxSandboxSecurityContext{
 		NamespaceOptions: namespaceOptions(pod, r.UserNS),
 		Privileged:       anyPrivileged(pod),
-		// The sandbox's own process never needs more than the runtime's profile.
-		Seccomp: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
+		Seccomp:          b.sandboxSeccomp(),
 	}
 	sysctls := r.Sysctls
 	if sc := pod.Spec.SecurityContext; sc != nil {
@@ -93,6 +95,13 @@ func (b *Builder) Sandbox(r SandboxRequest) *runtimeapi.PodSandboxConfig {
 		Overhead:        b.overhead(pod),
 	}
 	return config
+}
+
+func (b *Builder) sandboxSeccomp() *runtimeapi.SecurityProfile {
+	if b.SandboxProfile == "" {
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
+	}
+	return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: b.SandboxProfile}
 }
 
 func (b *Builder) podResources(pod *v1.Pod) *runtimeapi.LinuxContainerResources {

@@ -46,6 +46,8 @@ type sender struct {
 	arrived chan struct{}
 	cancel  context.CancelFunc
 	retired bool
+	// gone says that the API server has no such pod any more and never will.
+	gone bool
 }
 
 // NewManager returns a manager that sends until ctx ends. Without a client it only remembers.
@@ -82,6 +84,9 @@ func (m *Manager) Set(pod *v1.Pod, status v1.PodStatus) {
 	}
 	s.status = status
 	s.wanted++
+	if s.gone {
+		return
+	}
 	s.urgent = s.urgent || telling(&status)
 	s.poke()
 }
@@ -195,9 +200,13 @@ func (m *Manager) send(ctx context.Context, s *sender) {
 			m.mu.Unlock()
 			continue
 		}
+		absent := apierrors.IsNotFound(err)
+		api := m.apiPod(pod)
 		m.mu.Lock()
 		s.sent, s.known = wanted, shown
-		s.retired = apierrors.IsNotFound(err)
+		s.retired = absent
+		// A static pod's mirror, which has a UID of its own, may come back.
+		s.gone = absent && api != nil && api.UID == pod.UID
 		close(s.arrived)
 		s.arrived = make(chan struct{})
 		m.mu.Unlock()

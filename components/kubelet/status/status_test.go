@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -163,5 +164,32 @@ func TestManagerSendsTheLatest(t *testing.T) {
 	}
 	if FindCondition(patches[0].Conditions, "example.com/gate") != nil {
 		t.Error("the patch touches a condition of somebody else")
+	}
+}
+
+// TestManagerLeavesGonePodsAlone shows that a pod that the API server does not have any more is not asked for again,
+// and that nobody waits for it.
+func TestManagerLeavesGonePodsAlone(t *testing.T) {
+	pod := podWith(v1.RestartPolicyAlways, "a")
+	client := fake.NewClientset()
+	asked := 0
+	client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, apiruntime.Object, error) {
+		asked++
+		return true, nil, apierrors.NewNotFound(v1.Resource("pods"), pod.Name)
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	m := NewManager(ctx, client, func(p *v1.Pod) *v1.Pod { return p })
+	for _, phase := range []v1.PodPhase{v1.PodRunning, v1.PodSucceeded, v1.PodFailed} {
+		m.Set(pod, v1.PodStatus{Phase: phase})
+		if err := m.Flush(ctx, pod.UID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
+	}
+	if latest, ok := m.Get(pod.UID); !ok || latest.Phase != v1.PodFailed {
+		t.Errorf("the latest status is %v, want Failed", latest.Phase)
 	}
 }
