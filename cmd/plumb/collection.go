@@ -25,5 +25,8 @@ func collectLater() {
 	}
 	usual := debug.SetGCPercent(startPercent)
 	time.AfterFunc(startPeriod, func() { debug.SetGCPercent(usual) })
-	time.AfterFunc(settlePeriod, debug.FreeOSMemory)
+	time.AfterFunc(settlePeriod, func() {
+		debug.FreeOSMemory()
+		_ = unmapProgram() // if it cannot be, it only looks larger
+	})
 }

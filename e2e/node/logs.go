@@ -24,7 +24,8 @@ func logSpecs(s *suite.Suite) {
 		Promise: "A log can be cut to its last lines, its first bytes or a time, and shown with times.",
 		Source:  logging + "#basic-logging-in-kubernetes", Judges: []string{"kubelet", "kube-apiserver"},
 	}, func(ctx context.Context) {
-		pod := task(s.Namespace(ctx), shell("main", "echo one; echo two >&2; usleep 1500000; echo three"))
+		// Standard output and error are two pipes: lines written at once may be read in either order.
+		pod := task(s.Namespace(ctx), shell("main", "echo one; usleep 300000; echo two >&2; usleep 1500000; echo three"))
 		gomega.Expect(printed(ctx, s, pod)).To(gomega.Equal([]string{"one", "two", "three"}))
 		logs := func(flags ...string) string {
 			return s.Kubectl(ctx, append([]string{"-n", pod.Namespace, "logs", pod.Name}, flags...)...)

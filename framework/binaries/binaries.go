@@ -50,7 +50,6 @@ type Program struct {
 	Variables map[string]string
 	Tags      string
 	Static    bool
-	Brief     bool // runs for milliseconds, again and again; static as well
 	Seccomp   bool // links libseccomp
 }
 
@@ -103,10 +102,6 @@ func (b *builder) build(ctx context.Context, p Program) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = b.module.dir
 	cmd.Env = environment()
-	if p.Brief {
-		// A C library asks a lot about the processor when it starts, which a hypervisor answers slowly.
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
-	}
 	if p.Seccomp {
 		env, err := b.seccomp(ctx)
 		if err != nil {

@@ -13,11 +13,11 @@ func Runtime() Group {
 	containerdVersion := map[string]string{containerdModule + "/version.Version": "{version}"}
 	plugin := func(name, folder string) Program {
 		return Program{Name: name, Package: cni + "/plugins/" + folder + "/" + name, Module: cni,
-			Variables: map[string]string{cni + "/pkg/utils/buildversion.BuildVersion": "{version}"}, Brief: true}
+			Variables: map[string]string{cni + "/pkg/utils/buildversion.BuildVersion": "{version}"}, Static: true}
 	}
 	return Group{Name: "binaries", Module: "fixtures/binaries", Programs: []Program{
 		{Name: "containerd", Package: "./containerd", Module: containerdModule, Variables: containerdVersion},
-		{Name: "containerd-shim-runc-v2", Package: "./shim/start", Module: containerdModule, Brief: true},
+		{Name: "containerd-shim-runc-v2", Package: "./shim/start", Module: containerdModule},
 		{Name: "containerd-shim-node", Package: "./shim", Module: containerdModule, Variables: containerdVersion, Static: true},
 		{Name: "runc", Package: runc, Module: runc, Tags: "seccomp,urfave_cli_no_docs", Static: true, Seccomp: true},
 		plugin("bridge", "main"), plugin("ptp", "main"), plugin("loopback", "main"),
