@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/plumbline/plumbline/components/kubelet/userns"
 )
 
 // Config is everything a kubelet is told: what its command line says about this
@@ -139,6 +142,12 @@ func validateConfiguration(kc *kubeletconfig.KubeletConfiguration) []error {
 	}
 	if !*kc.CgroupsPerQOS && kc.CgroupRoot != "" {
 		errs = append(errs, field.Invalid(field.NewPath("cgroupRoot"), kc.CgroupRoot, "needs cgroupsPerQOS"))
+	}
+	ids := *kc.UserNamespaces.IDsPerPod
+	if at := field.NewPath("userNamespaces", "idsPerPod"); ids < userns.IDsStep || ids%userns.IDsStep != 0 {
+		errs = append(errs, field.Invalid(at, ids, fmt.Sprintf("must be a multiple of %d", userns.IDsStep)))
+	} else if most := int64(math.MaxUint32) / (int64(max(kc.MaxPods, 0)) + 1); ids > most {
+		errs = append(errs, field.Invalid(at, ids, fmt.Sprintf("must not exceed %d, so that maxPods (%d) pods have ids", most, kc.MaxPods)))
 	}
 	if kc.MaxPods < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("maxPods"), kc.MaxPods, "must not be negative"))

@@ -5,6 +5,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+
+	"github.com/plumbline/plumbline/components/kubelet/userns"
 )
 
 // fill puts value where nothing was said.
@@ -96,6 +98,10 @@ func SetDefaults(kc *kubeletconfig.KubeletConfiguration) {
 	if kc.EnforceNodeAllocatable == nil {
 		kc.EnforceNodeAllocatable = []string{"pods"}
 	}
+	if kc.UserNamespaces == nil {
+		kc.UserNamespaces = &kubeletconfig.UserNamespaces{}
+	}
+	fillPtr(&kc.UserNamespaces.IDsPerPod, userns.IDsStep)
 	fillPtr(&kc.OOMScoreAdj, -999)
 	fillPtr(&kc.FailSwapOn, true)
 	fill(&kc.MaxOpenFiles, 1000000)

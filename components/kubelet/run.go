@@ -36,6 +36,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/status"
 	"github.com/plumbline/plumbline/components/kubelet/token"
 	"github.com/plumbline/plumbline/components/kubelet/trustbundle"
+	"github.com/plumbline/plumbline/components/kubelet/userns"
 	"github.com/plumbline/plumbline/components/kubelet/volume"
 	"github.com/plumbline/plumbline/components/kubelet/worker"
 )
@@ -262,10 +263,14 @@ func (k *kubelet) assemble(ctx context.Context) error {
 	}
 	statuses = status.NewManager(ctx, k.client, apiPod)
 	volumeManager := volume.New(volumes)
+	users, err := userns.New(userns.Config{Pods: filepath.Join(k.config.RootDir, "pods"), IDsPerPod: uint32(*k.kc.UserNamespaces.IDsPerPod), MaxPods: int(k.kc.MaxPods)})
+	if err != nil {
+		return err
+	}
 	config := worker.Config{
 		Runtime: k.cri.Runtime, Observer: k.observer, Builder: k.builder(), Cgroups: groups,
 		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.container, Parallel: k.parallelPulls()}),
-		Volumes: volumeManager, Ledger: &allocation.Ledger{PodDir: volumeManager.PodDir},
+		Volumes: volumeManager, Ledger: &allocation.Ledger{PodDir: volumeManager.PodDir}, Users: users,
 		Probes: probe.New(probe.Config{
 			Exec: k.cri.Runtime, Changed: wake,
 			Unhealthy: func(t probe.Target, message string) {
@@ -289,6 +294,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 	if k.keeper != nil {
 		config.NetworkReady = k.keeper.NetworkReady
 		config.RecursiveReadOnly = k.keeper.RecursiveReadOnly
+		config.UserNamespaces = k.keeper.UserNamespaces
 	}
 	gate := &admission.Gate{
 		Node: k.currentNode, Allocatable: config.Allocatable,

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
+	"github.com/plumbline/plumbline/framework/expect"
 )
 
 const securityContext = tasks + "configure-pod-container/security-context/"
@@ -69,5 +71,36 @@ func securitySpecs(s *suite.Suite) {
 		pod := task(s.Namespace(ctx), container)
 		// CAP_NET_BIND_SERVICE is bit 10 of capability.h.
 		gomega.Expect(printed(ctx, s, pod)).To(gomega.Equal([]string{"0000000000000400", "refused"}))
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.security.host-users",
+		Promise: "With hostUsers false a pod has users of its own: its root is another user on the host, other than that of any other such pod, and its volumes look as ever.",
+		Source:  concepts + "workloads/pods/user-namespaces/", Judges: judged(),
+	}, func(ctx context.Context) {
+		namespace := s.Namespace(ctx)
+		node := s.Nodes(ctx, 1)[0]
+		settings := configMap(namespace, map[string]string{"key": "value"})
+		s.Create(ctx, settings)
+		first := map[string]string{}
+		for _, name := range []string{"one", "two"} {
+			main := shell("main", "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map; touch /scratch/mine; stat -c %u /scratch/mine /settings/key; cat /settings/key; exec sleep 3600")
+			pod := suite.OnNode(suite.Pod(namespace, name, main), node)
+			pod.Spec.HostUsers = ptr.To(false)
+			mount(pod, "scratch", scratch())
+			mount(pod, "settings", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: settings.Name}}})
+			s.CreateReady(ctx, pod)
+			var said []string
+			gomega.Eventually(ctx, func() []string { said = lines(s.Logs(ctx, pod)); return said }).
+				WithTimeout(expect.Scaled(expect.Short)).Should(gomega.HaveLen(5))
+			var inside, outside, length int64
+			_, err := fmt.Sscan(said[1], &inside, &outside, &length)
+			gomega.Expect(err).NotTo(gomega.HaveOccurred(), said[1])
+			gomega.Expect([]int64{inside, length}).To(gomega.Equal([]int64{0, 65536}), said[1])
+			gomega.Expect(outside).To(gomega.BeNumerically(">=", 65536))
+			gomega.Expect([]string{said[0], said[2], said[3], said[4]}).To(gomega.Equal([]string{"0", "0", "0", "value"}))
+			first[name] = fmt.Sprint(outside)
+		}
+		gomega.Expect(first["one"]).NotTo(gomega.Equal(first["two"]))
 	})
 }

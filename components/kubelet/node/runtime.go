@@ -111,6 +111,15 @@ func (k *Keeper) RecursiveReadOnly() bool {
 	return false
 }
 
+// UserNamespaces says whether a runtime handler can give pods users of their own.
+func (k *Keeper) UserNamespaces(handler string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.ContainsFunc(k.handlers, func(h v1.NodeRuntimeHandler) bool {
+		return h.Name == handler && h.Features.UserNamespaces != nil && *h.Features.UserNamespaces
+	})
+}
+
 // listImages takes the largest images into the node's status.
 func (k *Keeper) listImages(ctx context.Context) {
 	list, err := k.images.ListImages(ctx, nil)

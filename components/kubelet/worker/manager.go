@@ -29,6 +29,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/probe"
 	"github.com/plumbline/plumbline/components/kubelet/runtime"
 	"github.com/plumbline/plumbline/components/kubelet/status"
+	"github.com/plumbline/plumbline/components/kubelet/userns"
 	"github.com/plumbline/plumbline/components/kubelet/volume"
 )
 
@@ -64,6 +65,10 @@ type Config struct {
 	Resize func(pod *v1.Pod, others []*v1.Pod) (reason, message string)
 	// Ledger keeps what was granted to pods.
 	Ledger *allocation.Ledger
+	// Users gives ids to pods that do not share the host's.
+	Users *userns.Ranges
+	// UserNamespaces says whether a runtime handler can give pods users of their own.
+	UserNamespaces func(handler string) bool
 	// NetworkReady says why pods cannot have a network yet; nil means they can.
 	NetworkReady func() error
 	// Sources are those that must have named their pods before unknown ones are removed.
@@ -328,6 +333,7 @@ func (m *Manager) housekeep(ctx context.Context) {
 		if err := m.c.Volumes.TearDown(uid); err != nil {
 			log.Error(err, "Remove the volumes of a pod that is gone", "uid", uid)
 		}
+		m.c.Users.Release(uid)
 		if err := m.c.Cgroups.Remove(uid); err != nil {
 			log.V(2).Info("Remove the cgroup of a pod that is gone", "uid", uid, "err", err)
 		}

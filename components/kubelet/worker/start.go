@@ -157,14 +157,23 @@ func (w *worker) sandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSand
 			return nil, err
 		}
 	}
+	users, err := w.m.c.Users.Of(pod)
+	if err != nil {
+		return nil, err
+	}
 	return w.m.c.Builder.Sandbox(runtime.SandboxRequest{
-		Pod: pod, Attempt: attempt, Hostname: hostname, DNS: dns, CgroupParent: w.m.c.Cgroups.Group(pod),
+		Pod: pod, Attempt: attempt, Hostname: hostname, DNS: dns, CgroupParent: w.m.c.Cgroups.Group(pod), UserNS: users,
 	}), nil
 }
 
 func (w *worker) createSandbox(ctx context.Context, pod *v1.Pod, config *runtimeapi.PodSandboxConfig) error {
 	runtimeHandler, err := w.runtimeHandler(ctx, pod)
 	if err != nil {
+		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
+		return err
+	}
+	if own := pod.Spec.HostUsers; own != nil && !*own && w.m.c.UserNamespaces != nil && !w.m.c.UserNamespaces(runtimeHandler) {
+		err := fmt.Errorf("runtime handler %q does not support user namespaces", runtimeHandler)
 		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 		return err
 	}
@@ -426,8 +435,12 @@ func (w *worker) containerConfig(ctx context.Context, pod *v1.Pod, start lifecyc
 	if err != nil {
 		return nil, err
 	}
+	users, err := w.m.c.Users.Of(pod)
+	if err != nil {
+		return nil, err
+	}
 	request := runtime.ContainerRequest{
-		Pod: pod, Container: c, Attempt: start.Attempt, Image: picture,
+		Pod: pod, Container: c, Attempt: start.Attempt, Image: picture, UserNS: users,
 		Command: environment.ExpandAll(c.Command, variables.Lookup),
 		Args:    environment.ExpandAll(c.Args, variables.Lookup),
 		Env:     variables.CRI(), Mounts: mounts,

@@ -295,6 +295,7 @@ func (w *worker) removeFromRuntime(ctx context.Context, pod *v1.Pod) error {
 	if err := w.m.c.Volumes.TearDown(w.uid); err != nil {
 		return err
 	}
+	w.m.c.Users.Release(w.uid)
 	w.m.c.Images.Forget(pod)
 	w.m.c.Status.Forget(w.uid)
 	return os.RemoveAll(w.m.c.Builder.PodLogsDir(pod.Namespace, pod.Name, string(pod.UID)))

@@ -28,6 +28,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/probe"
 	"github.com/plumbline/plumbline/components/kubelet/runtime"
 	"github.com/plumbline/plumbline/components/kubelet/status"
+	"github.com/plumbline/plumbline/components/kubelet/userns"
 	"github.com/plumbline/plumbline/components/kubelet/volume"
 )
 
@@ -67,7 +68,12 @@ func newRig(t *testing.T, pod *v1.Pod) *rig {
 	observer := runtime.NewObserver(service, wake)
 	none := func() v1.ResourceList { return nil }
 	root := t.TempDir()
+	users, err := userns.New(userns.Config{Pods: filepath.Join(root, "pods"), IDsPerPod: 65536, MaxPods: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.pods = NewManager(ctx, Config{
+		Users:   users,
 		Ledger:  &allocation.Ledger{PodDir: func(uid types.UID) string { return filepath.Join(root, "pods", string(uid)) }},
 		Resize:  func(*v1.Pod, []*v1.Pod) (string, string) { return r.refusal, "no room" },
 		Runtime: service, Observer: observer,
