@@ -125,6 +125,9 @@ func catalogue() []entry {
 		{"certificatesigningrequest-cleaner-controller", "csrcleaner", "certificate-controller", "certificate-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return certificates.NewCleaner(env)
 		}},
+		{"podcertificaterequest-cleaner-controller", "", "podcertificaterequestcleaner", "podcertificaterequestcleaner", func(env *controller.Env, _ *Config) (controller.Controller, error) {
+			return certificates.NewPodRequestCleaner(env)
+		}},
 		{"clusterrole-aggregation-controller", "clusterrole-aggregation", "clusterrole-aggregation-controller", "clusterrole-aggregation-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return roleaggregation.New(env)
 		}},
@@ -152,7 +155,7 @@ const (
 // notProvided are upstream's controllers that this manager does not have. Leaving one out with -name is no mistake.
 func notProvided() []string {
 	return []string{
-		"horizontal-pod-autoscaler-controller", "podcertificaterequest-cleaner-controller", "ttl-controller",
+		"horizontal-pod-autoscaler-controller", "ttl-controller",
 		"device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 )
@@ -239,6 +240,8 @@ func (k *Keeper) fill(node *v1.Node) {
 	s.NodeInfo = systemInfo(k.version)
 	s.DaemonEndpoints.KubeletEndpoint.Port = k.c.Port
 	s.RuntimeHandlers, s.Features = k.handlers, k.features
+	// An API server lets pods of this node be resized in these ways only if it declares them.
+	s.DeclaredFeatures = []string{inplacepodresize.IPPRPodLevelResourcesFeatureGate, inplacepodresize.IPPRInitContainersFeatureGate}
 	s.Images = k.cached
 	s.Addresses = nil
 	for _, ip := range k.c.IPs {
