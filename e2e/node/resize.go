@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
@@ -35,7 +36,7 @@ func haveResources(limits corev1.ResourceList) types.GomegaMatcher {
 			if c.Resources == nil || !c.Resources.Limits.Cpu().Equal(*limits.Cpu()) || !c.Resources.Limits.Memory().Equal(*limits.Memory()) {
 				return "the status shows other limits"
 			}
-			if !c.AllocatedResources.Cpu().Equal(*limits.Cpu()) {
+			if limits.Cpu().Sign() > 0 && !c.AllocatedResources.Cpu().Equal(*limits.Cpu()) {
 				return "the status shows other allocated resources"
 			}
 		}
@@ -103,6 +104,36 @@ func resizeSpecs(s *suite.Suite) {
 		gomega.Expect(s.Watch.Until(ctx, pod, gomega.And(expect.BeReady(), haveResources(more)))).To(gomega.Succeed())
 		gomega.Expect(limitsInside(ctx, s, pod)).To(gomega.Equal("33554432\n4000\n"))
 		gomega.Expect(pod.Status.ContainerStatuses[0].RestartCount).To(gomega.BeEquivalentTo(1))
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.resize.deferred",
+		Promise: "A resize for which the node has no room beside its other pods is Deferred, and granted once there is.",
+		Source:  resizing + "#pod-resize-status", Judges: judged(),
+	}, func(ctx context.Context) {
+		namespace, name := s.Namespace(ctx), s.Nodes(ctx, 1)[0]
+		node := &corev1.Node{}
+		gomega.Expect(s.Watch.Client().Get(ctx, client.ObjectKey{Name: name}, node)).To(gomega.Succeed())
+		// More than half of what there is: two such pods never fit.
+		most := corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(node.Status.Allocatable.Memory().Value()*6/10, resource.BinarySI)}
+		asking := func(name string, requests corev1.ResourceList) *corev1.Pod {
+			container := suite.AgentContainer("pause")
+			container.Resources.Requests = requests
+			return suite.OnNode(suite.Pod(namespace, name, container), node.Name)
+		}
+		big, small := asking("big", most), asking("small", corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("16Mi")})
+		s.CreateReady(ctx, big, small)
+		small.Spec.Containers[0].Resources.Requests = most
+		gomega.Expect(s.Watch.Client().SubResource("resize").Update(ctx, small)).To(gomega.Succeed())
+		gomega.Expect(s.Watch.Until(ctx, small, expect.HaveCondition(string(corev1.PodResizePending), corev1.ConditionTrue))).To(gomega.Succeed())
+		gomega.Expect(small.Status.Conditions).To(gomega.ContainElement(gomega.And(
+			gomega.HaveField("Type", corev1.PodResizePending), gomega.HaveField("Reason", corev1.PodReasonDeferred))))
+		gomega.Expect(small.Status.ContainerStatuses[0].AllocatedResources.Memory().String()).To(gomega.Equal("16Mi"))
+
+		s.Delete(ctx, big, metav1.DeletePropagationBackground)
+		gomega.Expect(s.Watch.Until(ctx, small, haveResources(nil))).To(gomega.Succeed())
+		gomega.Expect(small.Status.ContainerStatuses[0].AllocatedResources.Memory().Equal(*most.Memory())).To(gomega.BeTrue())
+		gomega.Expect(small.Status.ContainerStatuses[0].RestartCount).To(gomega.BeZero())
 	})
 
 	behaviour.It(behaviour.Behaviour{
