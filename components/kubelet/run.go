@@ -441,7 +441,7 @@ func (k *kubelet) startStats(ctx context.Context) error {
 		Images: k.cri.Images, Runtime: k.cri.Runtime,
 		High: int(*k.kc.ImageGCHighThresholdPercent), Low: int(*k.kc.ImageGCLowThresholdPercent),
 		MinAge: k.kc.ImageMinimumGCAge.Duration, MaxAge: k.kc.ImageMaximumGCAge.Duration,
-		Disk: k.imageDisk,
+		Disk: k.imageDisk, Mounted: k.mountedImages,
 		Warn: func(reason, message string) { k.events.node(v1.EventTypeWarning, reason, message) },
 	})
 	k.spawn(func() { collector.Run(ctx) })
@@ -456,6 +456,19 @@ func (k *kubelet) startStats(ctx context.Context) error {
 	}
 	k.spawn(func() { rotator.Run(ctx) })
 	return k.startEviction(ctx, collector)
+}
+
+// mountedImages are those that pods have as volumes.
+func (k *kubelet) mountedImages() []string {
+	var out []string
+	for _, pod := range k.pods.Active() {
+		for _, v := range pod.Spec.Volumes {
+			if v.Image != nil {
+				out = append(out, v.Image.Reference)
+			}
+		}
+	}
+	return out
 }
 
 // imageDisk measures the file system that the images are on.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/distribution/reference"
 	internalapi "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
@@ -27,6 +28,8 @@ type CollectorConfig struct {
 	// MinAge is how long an image is kept at least; MaxAge, if not 0, how long an
 	// unused one is kept at most.
 	MinAge, MaxAge time.Duration
+	// Mounted names the images that pods have as volumes: no container's list shows them.
+	Mounted func() []string
 	// Disk measures the file system of the images.
 	Disk func(ctx context.Context) (used, capacity uint64, err error)
 	// Warn is told when the disk stays too full.
@@ -135,6 +138,11 @@ func (g *Collector) unused(ctx context.Context) ([]candidate, error) {
 	for _, c := range containers {
 		for _, name := range []string{c.ImageId, c.ImageRef, c.GetImage().GetImage()} {
 			inUse[name] = true
+		}
+	}
+	for _, name := range g.c.Mounted() {
+		if named, err := reference.ParseDockerRef(name); err == nil {
+			inUse[named.String()] = true
 		}
 	}
 	g.mu.Lock()
