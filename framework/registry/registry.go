@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -150,23 +151,25 @@ func (c catalogue) blob(w http.ResponseWriter, req *http.Request, id digest.Dige
 
 // serve sends a file of a layout, whole or in part, as the request asks.
 func (c catalogue) serve(w http.ResponseWriter, req *http.Request, id digest.Digest) {
-	for _, layout := range c.layouts {
-		file, err := os.Open(filepath.Join(layout.Dir, "blobs", id.Algorithm().String(), id.Encoded()))
-		if err != nil {
-			continue
-		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			refuse(w, http.StatusInternalServerError, codeBlobUnknown, err.Error())
-			return
-		}
-		w.Header().Set("Docker-Content-Digest", id.String())
-		w.Header().Set("Etag", strconv.Quote(id.String()))
-		http.ServeContent(w, req, "", info.ModTime(), file)
+	file := c.open(id)
+	if file == nil {
+		refuse(w, http.StatusNotFound, codeBlobUnknown, id.String()+" is not here")
 		return
 	}
-	refuse(w, http.StatusNotFound, codeBlobUnknown, id.String()+" is not here")
+	defer file.Close()
+	w.Header().Set("Docker-Content-Digest", id.String())
+	w.Header().Set("Etag", strconv.Quote(id.String()))
+	http.ServeContent(w, req, "", time.Time{}, file)
+}
+
+// open opens a file of whichever layout has it, or returns nil.
+func (c catalogue) open(id digest.Digest) *os.File {
+	for _, layout := range c.layouts {
+		if file, err := os.Open(filepath.Join(layout.Dir, "blobs", id.Algorithm().String(), id.Encoded())); err == nil {
+			return file
+		}
+	}
+	return nil
 }
 
 // refuse answers with an error in the protocol's form.
