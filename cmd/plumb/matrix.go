@@ -9,11 +9,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/plumbline/plumbline/conformance/matrix"
 	"github.com/plumbline/plumbline/conformance/reference"
+	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/supervisor"
 )
@@ -40,7 +44,8 @@ func matrixCommand() *cobra.Command {
 		Short: "Run the suites on clusters that mix our components with Kubernetes' own",
 		Long: `Run the suites on clusters that mix our components with Kubernetes' own: all ours,
 all Kubernetes' own, and each component swapped by itself either way. Specs that
-boot clusters of their own are left out: they would not run on the mixture.`,
+boot clusters of their own are left out: they would not run on the mixture. At last
+the API server is swapped to and fro while its data stay: nothing may be lost.`,
 		Example: `  plumb matrix
   plumb matrix --combination reference --combination ours-kube-proxy --focus '\[network\.'`,
 		Args: cobra.NoArgs,
@@ -117,6 +122,9 @@ func (f matrixFlags) try(cmd *cobra.Command, program string, v *matrix.Verdict) 
 	for _, phase := range status.Phases {
 		v.Boot = max(v.Boot, phase.After)
 	}
+	if v.Name == matrix.LiveSwap {
+		return swapLive(ctx, client, v, screen.step)
+	}
 	dir, err := os.MkdirTemp("", "plumb-matrix-")
 	if err != nil {
 		return err
@@ -132,6 +140,33 @@ func (f matrixFlags) try(cmd *cobra.Command, program string, v *matrix.Verdict) 
 		return errors.Join(fmt.Errorf("the suites made no report: %w", err), runErr)
 	}
 	return nil
+}
+
+// swapLive swaps the API server to and fro; each swap that loses nothing is a success.
+func swapLive(ctx context.Context, client *supervisor.Client, v *matrix.Verdict, step func(string)) error {
+	theirs, err := reference.Component(ctx, cluster.APIServer, step)
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", client.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	begun := time.Now()
+	v.Failed, err = matrix.Live(ctx, config, func(ctx context.Context, ours bool) error {
+		change := theirs
+		if ours {
+			change = v1alpha1.Component{}
+		}
+		err := client.Swap(ctx, v1alpha1.ControlPlaneName, cluster.APIServer, change)
+		if err == nil {
+			v.Passed++
+		}
+		return err
+	})
+	v.Suites = time.Since(begun)
+	return err
 }
 
 // command runs the suites in several processes where there is a program for it.

@@ -26,6 +26,9 @@ type Combination struct {
 	Reference []string `json:"reference"`
 }
 
+// LiveSwap is the combination in which the API server is swapped while its data stay.
+const LiveSwap = "swap-kube-apiserver"
+
 // Combinations are all that the matrix has.
 func Combinations() []Combination {
 	all := reference.Names()
@@ -37,7 +40,7 @@ func Combinations() []Combination {
 		others := slices.DeleteFunc(slices.Clone(all), func(other string) bool { return other == name })
 		list = append(list, Combination{Name: "ours-" + name, Reference: others})
 	}
-	return list
+	return append(list, Combination{Name: LiveSwap})
 }
 
 // Choose picks combinations by name; no name means all of them.

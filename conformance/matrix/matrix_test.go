@@ -15,7 +15,7 @@ import (
 
 func TestEveryComponentIsSwappedBothWays(t *testing.T) {
 	all := Combinations()
-	if want := 2 + 2*len(reference.Names()); len(all) != want {
+	if want := 3 + 2*len(reference.Names()); len(all) != want {
 		t.Errorf("%d combinations, want %d", len(all), want)
 	}
 	for _, name := range reference.Names() {
