@@ -84,7 +84,7 @@ func securitySpecs(s *suite.Suite) {
 		s.Create(ctx, settings)
 		first := map[string]string{}
 		for _, name := range []string{"one", "two"} {
-			main := shell("main", "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map; touch /scratch/mine; stat -c %u /scratch/mine /settings/key; cat /settings/key; exec sleep 3600")
+			main := shell("main", "id -u; awk '{print $1, $2, $3}' /proc/self/uid_map; touch /scratch/mine; stat -c %u /scratch/mine /settings/key; cat /settings/key; echo; exec sleep 3600")
 			pod := suite.OnNode(suite.Pod(namespace, name, main), node)
 			pod.Spec.HostUsers = ptr.To(false)
 			mount(pod, "scratch", scratch())
