@@ -63,7 +63,8 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
-		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), matrixCommand(), benchCommand(), doctorCommand(),
+		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), conformanceCommand(), matrixCommand(), benchCommand(),
+		doctorCommand(),
 		componentCommand(), superviseCommand(),
 	)
 	return root

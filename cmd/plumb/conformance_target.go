@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/plumbline/plumbline/conformance/catalogue"
+	"github.com/plumbline/plumbline/conformance/preflight"
+	"github.com/plumbline/plumbline/conformance/session"
+	"github.com/plumbline/plumbline/framework/cluster"
+	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/supervisor"
+)
+
+// targetFlags say which cluster is tested.
+type targetFlags struct {
+	name       string
+	kubeconfig string
+	nodes      int
+}
+
+func (t *targetFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&t.name, "name", "", "test this cluster of this host (default: boot one for the run)")
+	flags.StringVar(&t.kubeconfig, "kubeconfig", "", "test this cluster, of whatever kind")
+	flags.IntVar(&t.nodes, "nodes", 2, "number of nodes of a cluster that is booted")
+}
+
+// open finds the cluster, or boots one, which done takes down.
+func (t *targetFlags) open(cmd *cobra.Command) (target session.Target, done func(), err error) {
+	nothing := func() {}
+	switch {
+	case t.name != "" && t.kubeconfig != "":
+		return target, nil, errors.New("--name and --kubeconfig exclude each other")
+	case t.kubeconfig != "":
+		path, err := filepath.Abs(t.kubeconfig)
+		if err != nil {
+			return target, nil, err
+		}
+		found, err := preflight.Connect(cmd.Context(), path)
+		if err != nil {
+			return target, nil, err
+		}
+		return session.Target{Cluster: found.Host, Kubeconfig: path}, nothing, nil
+	case t.name != "":
+		client, err := supervisor.Connect(t.name)
+		if err != nil {
+			return target, nil, err
+		}
+		return session.Target{Cluster: "cluster " + client.Name() + " of this host", Name: client.Name(), Kubeconfig: client.Kubeconfig()}, nothing, nil
+	}
+	description := v1alpha1.New(fmt.Sprintf("conformance-%d", os.Getpid()), t.nodes)
+	return bootForRun(cmd, description, fmt.Sprintf("a cluster of Plumbline's components, nodes: %d", t.nodes))
+}
+
+// stateNeeded is what a cluster's machines must have room for.
+const stateNeeded = 2 << 30
+
+// bootForRun boots a cluster that ends with this process, or when done is called.
+func bootForRun(cmd *cobra.Command, description *v1alpha1.Cluster, words string) (target session.Target, done func(), err error) {
+	if err := preflight.Disk(cluster.StateRoot(), stateNeeded); err != nil {
+		return target, nil, err
+	}
+	begun := time.Now()
+	screen := newScreen(cmd, outputFlag{})
+	own, err := os.Executable()
+	if err != nil {
+		return target, nil, err
+	}
+	c, err := cluster.New(cmd.Context(), description, cluster.WithBinary(own), cluster.WithSteps(screen.step),
+		cluster.WithProgress(func(p cluster.Phase) { screen.phase(time.Since(begun), p.Text) }))
+	screen.clear()
+	if err != nil {
+		return target, nil, err
+	}
+	stop, err := supervisor.Serve(c, c.Down)
+	if err != nil {
+		return target, nil, errors.Join(err, c.Down())
+	}
+	target = session.Target{Cluster: words, Name: c.Name(), Kubeconfig: filepath.Join(c.Directory(), cluster.KubeconfigFile)}
+	return target, func() {
+		stop()
+		if err := c.Down(); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "take the cluster down: %v\n", err)
+		}
+	}, nil
+}
+
+// suiteFlags say which compiled suite is run.
+type suiteFlags struct {
+	kind string
+	path string
+}
+
+func (s *suiteFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&s.kind, "suite", catalogue.Kubernetes, catalogue.Kubernetes+" or "+catalogue.Plumbline+": whose behaviours")
+	flags.StringVar(&s.path, "suite-binary", "", "compiled suite to run (default: the one that belongs to --suite)")
+}
+
+// upstreamVariable names the environment variable that says where upstream's compiled
+// suite is.
+const upstreamVariable = "PLUMB_UPSTREAM_SUITE"
+
+// find returns the path of a suite's program.
+func (s *suiteFlags) find(_ *cobra.Command, kind string) (string, error) {
+	if s.path != "" {
+		return filepath.Abs(s.path)
+	}
+	switch kind {
+	case catalogue.Plumbline:
+		return findSuite("")
+	case catalogue.Kubernetes:
+		if path := os.Getenv(upstreamVariable); path != "" {
+			return filepath.Abs(path)
+		}
+		return "", fmt.Errorf("upstream's suite is not built: name it with --suite-binary or %s", upstreamVariable)
+	default:
+		return "", fmt.Errorf("--suite: %q is not %s or %s", kind, catalogue.Kubernetes, catalogue.Plumbline)
+	}
+}

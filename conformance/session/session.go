@@ -1,0 +1,276 @@
+// Package session runs one suite against one cluster into one directory: it looks first
+// whether that can work, runs what was chosen or what is left of it, and writes the
+// report.
+package session
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/plumbline/plumbline/conformance/catalogue"
+	"github.com/plumbline/plumbline/conformance/journal"
+	"github.com/plumbline/plumbline/conformance/preflight"
+	"github.com/plumbline/plumbline/conformance/report"
+	"github.com/plumbline/plumbline/conformance/runner"
+	"github.com/plumbline/plumbline/conformance/suite"
+	"github.com/plumbline/plumbline/framework/cache"
+)
+
+// Target is the cluster under test.
+type Target struct {
+	// Cluster says in words which one it is.
+	Cluster string
+	// Name is the name it has on this host, if it is one of ours.
+	Name string
+	// Kubeconfig leads to it.
+	Kubeconfig string
+}
+
+// Tools are the programs that a session needs.
+type Tools struct {
+	// Suite is the compiled suite, Kubectl the client that its specs call.
+	Suite   string
+	Kubectl string
+	Store   cache.Store
+}
+
+// Choice says what to run.
+type Choice struct {
+	// Suite is catalogue.Kubernetes or catalogue.Plumbline.
+	Suite string
+	// Focus are words as catalogue.Focus takes them; Components narrow further to what
+	// judges any of them.
+	Focus      []string
+	Components []string
+	Shard      catalogue.Shard
+}
+
+// Conduct says how to run it.
+type Conduct struct {
+	Procs   int
+	Retries int
+	Limits  runner.Limits
+	// Show makes what is told of events, when it is known what the run starts from.
+	Show func(soFar report.Totals, retries int) (show func(runner.Event), done func())
+}
+
+// Session is what is run.
+type Session struct {
+	Target  Target
+	Tools   Tools
+	Choice  Choice
+	Conduct Conduct
+	// Dir takes everything that the session writes.
+	Dir string
+}
+
+// roomNeeded is what a run's directory must have room for: the journal and the reports of
+// a whole suite whose specs all fail at length.
+const roomNeeded = 512 << 20
+
+// Program is the suite as it is started against a target.
+func (s *Session) program(nodes int) suite.Program {
+	// Clients keep what they discover under an address, and a cluster's address may have
+	// been another's.
+	discovered := filepath.Join(s.Dir, "kubectl-cache")
+	env := append(os.Environ(),
+		"KUBECACHEDIR="+discovered,
+		"PATH="+filepath.Dir(s.Tools.Kubectl)+string(os.PathListSeparator)+os.Getenv("PATH"),
+	)
+	if s.Choice.Suite == catalogue.Plumbline {
+		return suite.Program{Path: s.Tools.Suite, Env: append(env,
+			"KUBECONFIG="+s.Target.Kubeconfig, "PLUMB_CLUSTER="+s.Target.Name, "PLUMB_KUBECTL="+s.Tools.Kubectl)}
+	}
+	return suite.Program{Path: s.Tools.Suite, Env: env, Args: []string{
+		"--provider=skeleton", "--kubeconfig=" + s.Target.Kubeconfig, "--kubectl-path=" + s.Tools.Kubectl,
+		"--num-nodes=" + strconv.Itoa(nodes), "--disable-log-dump",
+	}}
+}
+
+// Catalogue lists a suite's behaviours.
+func Catalogue(ctx context.Context, suiteName, path string, store cache.Store) ([]catalogue.Behaviour, *suite.Listing, error) {
+	program := suite.Program{Path: path}
+	if suiteName == catalogue.Plumbline {
+		return catalogue.OfPlumbline(ctx, program, store)
+	}
+	return catalogue.OfKubernetes(ctx, program, store)
+}
+
+// Run begins a run and takes it to its end.
+func (s *Session) Run(ctx context.Context) (report.Results, error) {
+	cluster, err := s.look(ctx)
+	if err != nil {
+		return report.Results{}, err
+	}
+	all, listing, err := Catalogue(ctx, s.Choice.Suite, s.Tools.Suite, s.Tools.Store)
+	if err != nil {
+		return report.Results{}, err
+	}
+	chosen, err := s.Choice.choose(all)
+	if err != nil {
+		return report.Results{}, err
+	}
+	itsVersion, err := s.version(ctx)
+	if err != nil {
+		return report.Results{}, err
+	}
+	plan := journal.Plan{
+		Suite: s.Choice.Suite, Description: listing.Description, Version: itsVersion, Specs: len(listing.Specs),
+		Cluster: s.Target.Cluster, Server: cluster.Version,
+		Focus: slices.Concat(s.Choice.Focus, s.Choice.Components), Shard: s.Choice.Shard.String(), Procs: s.Conduct.Procs, Retries: s.Conduct.Retries,
+		Started: time.Now().UTC().Round(0), Behaviours: chosen,
+	}
+	j, err := journal.Begin(s.Dir, plan)
+	if err != nil {
+		return report.Results{}, err
+	}
+	defer j.Close()
+	return s.carryOn(ctx, cluster, plan, j, listing)
+}
+
+// Resume goes on with the run whose directory the session has. What to run is in there.
+func (s *Session) Resume(ctx context.Context) (report.Results, error) {
+	plan, _, err := journal.Load(s.Dir)
+	if err != nil {
+		return report.Results{}, err
+	}
+	s.Choice.Suite = plan.Suite
+	cluster, err := s.look(ctx)
+	if err != nil {
+		return report.Results{}, err
+	}
+	_, listing, err := Catalogue(ctx, plan.Suite, s.Tools.Suite, s.Tools.Store)
+	if err != nil {
+		return report.Results{}, err
+	}
+	itsVersion, err := s.version(ctx)
+	if err != nil {
+		return report.Results{}, err
+	}
+	for _, same := range []struct{ what, then, now string }{
+		{"cluster", plan.Cluster, s.Target.Cluster},
+		{"API server's version", plan.Server, cluster.Version},
+		{"suite's version", plan.Version, itsVersion},
+	} {
+		if same.then != same.now {
+			return report.Results{}, fmt.Errorf("the run in %s cannot be resumed: the %s was %q and is %q now; begin a new one", s.Dir, same.what, same.then, same.now)
+		}
+	}
+	plan, j, err := journal.Resume(s.Dir)
+	if err != nil {
+		return report.Results{}, err
+	}
+	defer j.Close()
+	return s.carryOn(ctx, cluster, plan, j, listing)
+}
+
+func (c Choice) choose(all []catalogue.Behaviour) ([]catalogue.Behaviour, error) {
+	chosen, err := catalogue.Focus(all, c.Focus)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Components) > 0 {
+		chosen = catalogue.Judging(chosen, c.Components...)
+	}
+	return c.Shard.Choose(chosen), nil
+}
+
+// look finds out what would spoil the run.
+func (s *Session) look(ctx context.Context) (*preflight.Cluster, error) {
+	if err := preflight.Disk(s.Dir, roomNeeded); err != nil {
+		return nil, err
+	}
+	cluster, err := preflight.Connect(ctx, s.Target.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if s.Choice.Suite != catalogue.Kubernetes {
+		return cluster, nil
+	}
+	images, err := s.images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return cluster, cluster.Images(ctx, images)
+}
+
+// images are those that most of upstream's specs run, in their newest versions, as the
+// suite names them.
+func (s *Session) images(ctx context.Context) ([]string, error) {
+	answer, err := suite.Program{Path: s.Tools.Suite}.Answer(ctx, s.Tools.Store, "--list-images")
+	if err != nil {
+		return nil, err
+	}
+	var images []string
+	for _, name := range []string{"registry.k8s.io/e2e-test-images/agnhost", "registry.k8s.io/e2e-test-images/busybox"} {
+		newest := ""
+		for _, image := range strings.Fields(string(answer)) {
+			if tag, ok := strings.CutPrefix(image, name+":"); ok && (newest == "" || older(newest, tag)) {
+				newest = tag
+			}
+		}
+		if newest != "" {
+			images = append(images, name+":"+newest)
+		}
+	}
+	return images, nil
+}
+
+// older compares the tags of two images.
+func older(tag, than string) bool {
+	a, errA := version.ParseGeneric(tag)
+	b, errB := version.ParseGeneric(than)
+	return errA == nil && errB == nil && a.LessThan(b)
+}
+
+// version is what the suite says of itself.
+func (s *Session) version(ctx context.Context) (string, error) {
+	if s.Choice.Suite != catalogue.Kubernetes {
+		return "", nil
+	}
+	answer, err := suite.Program{Path: s.Tools.Suite}.Answer(ctx, s.Tools.Store, "--version")
+	return strings.TrimSpace(string(answer)), err
+}
+
+// carryOn runs what is left and reports.
+func (s *Session) carryOn(ctx context.Context, cluster *preflight.Cluster, plan journal.Plan, j *journal.Journal, listing *suite.Listing) (report.Results, error) {
+	if err := report.Withdraw(s.Dir); err != nil {
+		return report.Results{}, err
+	}
+	work := filepath.Join(s.Dir, "processes")
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return report.Results{}, err
+	}
+	config := runner.Config{
+		Program: s.program(len(cluster.Nodes)), Listing: listing, Procs: plan.Procs, Retries: plan.Retries,
+		Limits: s.Conduct.Limits, Dir: work, Journal: j, Alive: cluster.Alive,
+	}
+	index := make(map[string]suite.Spec, len(listing.Specs))
+	for _, spec := range listing.Specs {
+		index[spec.Name] = spec
+	}
+	for _, b := range plan.Behaviours {
+		spec, ok := index[b.Spec.Name]
+		if !ok {
+			return report.Results{}, fmt.Errorf("the suite no longer holds behaviour %q", b.ID)
+		}
+		config.Items = append(config.Items, runner.Item{Behaviour: b.ID, Spec: spec})
+	}
+	if s.Conduct.Show != nil {
+		show, done := s.Conduct.Show(report.Compile(plan, j.Records()).Totals, plan.Retries)
+		config.Events = show
+		defer done()
+	}
+	if err := runner.Run(ctx, config); err != nil {
+		return report.Compile(plan, j.Records()), err
+	}
+	return report.Write(s.Dir, plan, j.Records())
+}
