@@ -140,12 +140,11 @@ func (f *conformanceFlags) comparison(cmd *cobra.Command) (*comparison, error) {
 }
 
 func (c *comparison) description(programs map[string]string) *v1alpha1.Cluster {
-	description := v1alpha1.New(fmt.Sprintf("conformance-%d", os.Getpid()), c.flags.target.nodes)
+	description := descriptionForRun(c.flags.target.nodes)
 	description.Spec.Components = map[string]v1alpha1.Component{}
 	for name, path := range programs {
 		description.Spec.Components[name] = v1alpha1.Component{Program: path}
 	}
-	description.Default()
 	return description
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/plumbline/plumbline/conformance/catalogue"
 	"github.com/plumbline/plumbline/conformance/preflight"
+	"github.com/plumbline/plumbline/conformance/reference"
 	"github.com/plumbline/plumbline/conformance/session"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
@@ -54,8 +55,21 @@ func (t *targetFlags) open(cmd *cobra.Command) (target session.Target, done func
 		}
 		return session.Target{Cluster: "cluster " + client.Name() + " of this host", Name: client.Name(), Kubeconfig: client.Kubeconfig()}, nothing, nil
 	}
-	description := v1alpha1.New(fmt.Sprintf("conformance-%d", os.Getpid()), t.nodes)
+	description := descriptionForRun(t.nodes)
+	if err := description.Validate(); err != nil {
+		return target, nil, err
+	}
 	return bootForRun(cmd, description, fmt.Sprintf("a cluster of Plumbline's components, nodes: %d", t.nodes))
+}
+
+// descriptionForRun describes a cluster that has what the suites run.
+func descriptionForRun(nodes int) *v1alpha1.Cluster {
+	description := v1alpha1.New(fmt.Sprintf("conformance-%d", os.Getpid()), nodes)
+	for _, set := range imageSets() {
+		description.Spec.Images = append(description.Spec.Images, set.Name)
+	}
+	description.Default()
+	return description
 }
 
 // stateNeeded is what a cluster's machines must have room for.
@@ -72,7 +86,7 @@ func bootForRun(cmd *cobra.Command, description *v1alpha1.Cluster, words string)
 	if err != nil {
 		return target, nil, err
 	}
-	c, err := cluster.New(cmd.Context(), description, cluster.WithBinary(own), cluster.WithSteps(screen.step),
+	c, err := cluster.New(cmd.Context(), description, cluster.WithBinary(own), cluster.WithImageSets(imageSets()...), cluster.WithSteps(screen.step),
 		cluster.WithProgress(func(p cluster.Phase) { screen.phase(time.Since(begun), p.Text) }))
 	screen.clear()
 	if err != nil {
@@ -102,12 +116,9 @@ func (s *suiteFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&s.path, "suite-binary", "", "compiled suite to run (default: the one that belongs to --suite)")
 }
 
-// upstreamVariable names the environment variable that says where upstream's compiled
-// suite is.
-const upstreamVariable = "PLUMB_UPSTREAM_SUITE"
-
-// find returns the path of a suite's program.
-func (s *suiteFlags) find(_ *cobra.Command, kind string) (string, error) {
+// find returns the path of a suite's program, and builds upstream's where the cache
+// lacks it.
+func (s *suiteFlags) find(cmd *cobra.Command, kind string) (string, error) {
 	if s.path != "" {
 		return filepath.Abs(s.path)
 	}
@@ -115,10 +126,13 @@ func (s *suiteFlags) find(_ *cobra.Command, kind string) (string, error) {
 	case catalogue.Plumbline:
 		return findSuite("")
 	case catalogue.Kubernetes:
-		if path := os.Getenv(upstreamVariable); path != "" {
-			return filepath.Abs(path)
+		screen := newScreen(cmd, outputFlag{})
+		defer screen.clear()
+		set, err := reference.Build(cmd.Context(), reference.Suite(), screen.step)
+		if err != nil {
+			return "", fmt.Errorf("build Kubernetes' suite, or name it with --suite-binary: %w", err)
 		}
-		return "", fmt.Errorf("upstream's suite is not built: name it with --suite-binary or %s", upstreamVariable)
+		return set.Path(reference.SuiteProgram), nil
 	default:
 		return "", fmt.Errorf("--suite: %q is not %s or %s", kind, catalogue.Kubernetes, catalogue.Plumbline)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,8 +51,7 @@ type Spec struct {
 	// Serial specs run while no other does.
 	Serial bool `json:"serial,omitempty"`
 	// Index is the turn that a process gives this spec to when it asks for turns. Specs
-	// that Ginkgo itself knows to be serial have -1, since a process takes them in its own
-	// order; of upstream's it knows nothing, they say so in their names.
+	// that Ginkgo knows to be serial have -1: a process takes them in its own order.
 	Index int `json:"index"`
 }
 
@@ -63,7 +63,7 @@ type Listing struct {
 
 // List asks the program for its specs.
 func (p Program) List(ctx context.Context, store cache.Store) (*Listing, error) {
-	data, err := p.once(ctx, store, "listing 3", func(ctx context.Context, dir string) ([]byte, error) {
+	data, err := p.once(ctx, store, "listing 4", func(ctx context.Context, dir string) ([]byte, error) {
 		listing, err := p.ask(ctx, dir)
 		if err != nil {
 			return nil, err
@@ -163,8 +163,11 @@ func listing(report types.Report) (*Listing, error) {
 			return nil, fmt.Errorf("spec %q is in an ordered container that is not serial: its turn cannot be told apart from its neighbours'", Name(r))
 		}
 		spec := Spec{Name: Name(r), Labels: r.Labels(), File: r.LeafNodeLocation.FileName, Index: -1}
-		spec.Serial = r.IsSerial || strings.Contains(spec.Name, "[Serial]") || strings.Contains(spec.Name, "[Disruptive]")
-		if !r.IsSerial {
+		// Reports of older Ginkgos, such as upstream's, do not tell; upstream labels what
+		// it decorates.
+		marked := r.IsSerial || slices.Contains(spec.Labels, "Serial")
+		spec.Serial = marked || strings.Contains(spec.Name, "[Disruptive]") || strings.Contains(spec.Name, "[Serial]")
+		if !marked {
 			spec.Index = turn
 			turn++
 		}
