@@ -20,6 +20,9 @@ UNIT       := $$(go list ./... | grep -v /e2e)
 # make matrix MATRIX_FLAGS='--combination=reference'
 PROCS        ?= 4
 GINKGO_FLAGS ?=
+
+# e.g. make conformance CONFORMANCE_FLAGS="--focus sig-apps --retries 1"
+CONFORMANCE_FLAGS ?=
 MATRIX_FLAGS ?=
 
 .PHONY: help
@@ -58,6 +61,10 @@ unit: build ## run the unit tests with the race detector
 
 .PHONY: test
 test: unit e2e ## run the unit tests, then the suites
+
+.PHONY: conformance
+conformance: build suites ## boot a cluster and run Kubernetes' own conformance suite against it
+	bin/plumb conformance $(CONFORMANCE_FLAGS)
 
 .PHONY: bench
 bench: build ## measure boot, pod start-up and memory

@@ -9,8 +9,8 @@ import (
 
 	"github.com/plumbline/plumbline/conformance/journal"
 	"github.com/plumbline/plumbline/conformance/report"
+	"github.com/plumbline/plumbline/conformance/session"
 	"github.com/plumbline/plumbline/conformance/status"
-	"github.com/plumbline/plumbline/conformance/submission"
 )
 
 func conformanceReportCommand() *cobra.Command {
@@ -41,7 +41,7 @@ func conformanceReportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			results, err := writeReport(cmd, into, plan, all)
+			results, err := session.Report(into, plan, all)
 			if err != nil {
 				return err
 			}
@@ -51,19 +51,6 @@ func conformanceReportCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&into, "into", "", "directory for the report (default: the run's own)")
 	return cmd
-}
-
-// writeReport writes all files of a report.
-func writeReport(cmd *cobra.Command, dir string, plan journal.Plan, records []journal.Record) (report.Results, error) {
-	results, err := report.Write(dir, plan, records)
-	if err != nil {
-		return results, err
-	}
-	err = submission.Write(filepath.Join(dir, "submission"), dir, plan, results, submission.Plumbline())
-	if errors.Is(err, submission.ErrPartial) {
-		return results, nil
-	}
-	return results, err
 }
 
 func conformanceStatusCommand() *cobra.Command {

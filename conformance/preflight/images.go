@@ -27,11 +27,13 @@ func (c *Cluster) Images(ctx context.Context, images []string) error {
 	defer cancel()
 	const label = "plumbline.dev/preflight"
 	pods := c.Client.CoreV1().Pods(metav1.NamespaceDefault)
+	var names []string
 	defer func() {
-		now := int64(0)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		_ = pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: label})
+		for _, name := range names {
+			_ = pods.Delete(ctx, name, *metav1.NewDeleteOptions(0))
+		}
 	}()
 	for _, node := range c.Nodes {
 		pod := &corev1.Pod{
@@ -43,9 +45,11 @@ func (c *Cluster) Images(ctx context.Context, images []string) error {
 				Name: fmt.Sprintf("image-%d", i), Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 			})
 		}
-		if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		made, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+		if err != nil {
 			return fmt.Errorf("start a pod to look for images: %w", err)
 		}
+		names = append(names, made.Name)
 	}
 	events, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: label})
 	if err != nil {

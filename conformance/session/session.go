@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/plumbline/plumbline/conformance/preflight"
 	"github.com/plumbline/plumbline/conformance/report"
 	"github.com/plumbline/plumbline/conformance/runner"
+	"github.com/plumbline/plumbline/conformance/submission"
 	"github.com/plumbline/plumbline/conformance/suite"
 	"github.com/plumbline/plumbline/framework/cache"
 )
@@ -272,5 +274,19 @@ func (s *Session) carryOn(ctx context.Context, cluster *preflight.Cluster, plan 
 	if err := runner.Run(ctx, config); err != nil {
 		return report.Compile(plan, j.Records()), err
 	}
-	return report.Write(s.Dir, plan, j.Records())
+	return Report(s.Dir, plan, j.Records())
+}
+
+// Report writes everything that is to be said of a run: the report and, if the run is
+// one that can be submitted, the submission.
+func Report(dir string, plan journal.Plan, records []journal.Record) (report.Results, error) {
+	results, err := report.Write(dir, plan, records)
+	if err != nil {
+		return results, err
+	}
+	err = submission.Write(filepath.Join(dir, "submission"), dir, plan, results, submission.Plumbline())
+	if errors.Is(err, submission.ErrPartial) {
+		return results, nil
+	}
+	return results, err
 }
