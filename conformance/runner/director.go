@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +102,13 @@ func (d *director) start(number int) (filter worker.Filter, deadlines <-chan tim
 func (d *director) filter() (f worker.Filter) {
 	pattern := func(s suite.Spec) string { return suite.Pattern(d.config.Listing.Description, s.Name) }
 	if len(d.ordered) == 0 {
+		// Hundreds of names make a pattern that takes seconds to match.
+		const tag = "[Serial]"
+		tagged := func(s suite.Spec) bool { return strings.Contains(s.Name, tag) == (s.Index < 0) }
+		if all(d.config.Listing.Specs, tagged) {
+			f.Skip = []string{regexp.QuoteMeta(tag)}
+			return f
+		}
 		for _, s := range d.config.Listing.Specs {
 			if s.Index < 0 {
 				f.Skip = append(f.Skip, pattern(s))
@@ -112,6 +120,10 @@ func (d *director) filter() (f worker.Filter) {
 		f.Focus = append(f.Focus, pattern(a.Spec))
 	}
 	return f
+}
+
+func all(specs []suite.Spec, hold func(suite.Spec) bool) bool {
+	return !slices.ContainsFunc(specs, func(s suite.Spec) bool { return !hold(s) })
 }
 
 // tell replaces a deadline that was not looked at yet; the director's lock is held.

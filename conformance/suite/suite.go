@@ -98,17 +98,19 @@ func (p Program) Answer(ctx context.Context, store cache.Store, flag string) ([]
 	})
 }
 
-// once keeps an answer of the program in the store under the program's content, because
-// a large suite takes seconds to give it.
+// once keeps an answer of the program in the store, because a large suite takes seconds
+// to give it. A program that was built anew is another one; to read all of it in order to
+// know it again would take as long as asking.
 func (p Program) once(ctx context.Context, store cache.Store, what string, make func(context.Context, string) ([]byte, error)) ([]byte, error) {
 	path, err := filepath.EvalSymlinks(p.Path)
 	if err != nil {
 		return nil, fmt.Errorf("the suite: %w", err)
 	}
-	key := cache.NewKey().Add(what, seed)
-	if err := key.AddFiles(filepath.Dir(path), filepath.Base(path)); err != nil {
-		return nil, fmt.Errorf("read the suite: %w", err)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("the suite: %w", err)
 	}
+	key := cache.NewKey().Add(what, seed, path, info.Size(), info.ModTime().UnixNano())
 	const file = "answer"
 	dir, err := store.Ensure(ctx, cache.Entry{Kind: "suites", Key: key.String()}, func(ctx context.Context, dir string) error {
 		data, err := make(ctx, dir)
