@@ -106,6 +106,8 @@ type Definition[T Object] struct {
 	// raises metadata.generation; on the status endpoint it is kept from old.
 	Spec             func(T) any
 	TracksGeneration bool
+	// FixedSpec keeps the spec as it was created, whatever an update says.
+	FixedSpec bool
 	// Status points to the object's status. Non-nil means that the main endpoint
 	// ignores it and that there is a status endpoint which changes only it.
 	Status             func(T) any
@@ -116,6 +118,9 @@ type Definition[T Object] struct {
 	// StatusResets are the parts of the metadata that the status endpoint leaves as
 	// they are; the engine restores them and tells server-side apply so.
 	StatusResets []MetadataField
+	// StatusKept are parts of the status ("status.conditions") that the status endpoint keeps
+	// from server-side apply; restoring them is PrepareForStatusUpdate's.
+	StatusKept []string
 	// ValidateStatusUpdate checks a change made at the status endpoint.
 	ValidateStatusUpdate func(ctx context.Context, obj, old T) field.ErrorList
 

@@ -60,8 +60,8 @@ func (d *Definition[T]) check() error {
 	if (d.Columns == nil) != (d.Cells == nil) {
 		return errors.New("the fields Columns and Cells must be set together")
 	}
-	if d.TracksGeneration && d.Spec == nil {
-		return errors.New("the field TracksGeneration needs Spec")
+	if (d.TracksGeneration || d.FixedSpec) && d.Spec == nil {
+		return errors.New("the fields TracksGeneration and FixedSpec need Spec")
 	}
 	return nil
 }

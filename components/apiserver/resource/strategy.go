@@ -114,6 +114,9 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 	if s.def.Status != nil {
 		copyValue(s.def.Status(o), s.def.Status(before))
 	}
+	if s.def.FixedSpec {
+		copyValue(s.def.Spec(o), s.def.Spec(before))
+	}
 	s.def.off.drop(o, before)
 	if s.def.PrepareForUpdate != nil {
 		s.def.PrepareForUpdate(ctx, o, before)
@@ -145,12 +148,20 @@ func (s strategy[T]) DefaultGarbageCollectionPolicy(context.Context) rest.Garbag
 	return s.def.DefaultGarbageCollection
 }
 
-// GetResetFields tells server-side apply that the status is not the main endpoint's.
+// GetResetFields tells server-side apply that the status is not the main endpoint's, nor a spec
+// that cannot change.
 func (s strategy[T]) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	if s.def.Status == nil {
+	var paths []fieldpath.Path
+	if s.def.Status != nil {
+		paths = append(paths, fieldpath.MakePathOrDie("status"))
+	}
+	if s.def.FixedSpec {
+		paths = append(paths, fieldpath.MakePathOrDie("spec"))
+	}
+	if paths == nil {
 		return nil
 	}
-	return s.def.forEachVersion(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))
+	return s.def.forEachVersion(fieldpath.NewSet(paths...))
 }
 
 // gracefulStrategy is the strategy of a resource whose deletion waits for somebody.
@@ -199,7 +210,19 @@ func (s statusStrategy[T]) GetResetFields() map[fieldpath.APIVersion]*fieldpath.
 	for _, reset := range s.def.StatusResets {
 		paths = append(paths, reset.path())
 	}
+	for _, kept := range s.def.StatusKept {
+		paths = append(paths, pathOf(kept))
+	}
 	return s.def.forEachVersion(fieldpath.NewSet(paths...))
+}
+
+// pathOf reads "status.conditions".
+func pathOf(dotted string) fieldpath.Path {
+	var path fieldpath.Path
+	for name := range strings.SplitSeq(dotted, ".") {
+		path = append(path, fieldpath.PathElement{FieldName: &name})
+	}
+	return path
 }
 
 func (d *Definition[T]) forEachVersion(set *fieldpath.Set) map[fieldpath.APIVersion]*fieldpath.Set {

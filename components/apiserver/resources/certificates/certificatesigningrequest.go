@@ -38,7 +38,7 @@ func CertificateSigningRequests() *resource.Definition[*certificatesv1.Certifica
 			r.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{}
 		},
 		// What was asked for is not asked for differently later.
-		PrepareForUpdate: func(_ context.Context, r, old *certificatesv1.CertificateSigningRequest) { r.Spec = old.Spec },
+		FixedSpec: true,
 		Validate: func(_ context.Context, r *certificatesv1.CertificateSigningRequest) field.ErrorList {
 			return requestRules{}.validate(r)
 		},
@@ -47,6 +47,8 @@ func CertificateSigningRequests() *resource.Definition[*certificatesv1.Certifica
 		},
 		Spec:   func(r *certificatesv1.CertificateSigningRequest) any { return &r.Spec },
 		Status: func(r *certificatesv1.CertificateSigningRequest) any { return &r.Status },
+		// Conditions are set at the approval endpoint.
+		StatusKept: []string{"status.conditions"},
 		PrepareForStatusUpdate: func(_ context.Context, r, old *certificatesv1.CertificateSigningRequest) {
 			keepDecision(r, old, certificatesv1.CertificateApproved)
 			keepDecision(r, old, certificatesv1.CertificateDenied)
