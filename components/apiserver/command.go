@@ -44,6 +44,7 @@ func (c *Config) addFlags(fs *pflag.FlagSet) {
 	c.Serving.AddFlags(fs)
 	c.Features.AddFlags(fs)
 	c.Audit.AddFlags(fs)
+	c.APIs.AddFlags(fs)
 	c.Etcd.AddFlags(fs)
 	c.Authentication.addFlags(fs)
 	c.Services.addFlags(fs)

@@ -18,6 +18,8 @@ type Config struct {
 	Serving  *options.SecureServingOptions
 	Features *options.FeatureOptions
 	Audit    *options.AuditOptions
+	// APIs turns built-in versions and resources off.
+	APIs *options.APIEnablementOptions
 	// Etcd is where objects are stored.
 	Etcd *options.EtcdOptions
 	// Admission names the plugins to add to or take from the default ones.
@@ -105,6 +107,7 @@ func NewConfig() *Config {
 		Serving:  options.NewSecureServingOptions(),
 		Features: options.NewFeatureOptions(),
 		Audit:    options.NewAuditOptions(),
+		APIs:     options.NewAPIEnablementOptions(),
 		Etcd:     protobufStorage(),
 		Authentication: AuthenticationConfig{
 			Anonymous: true, Lookup: true, ExtendExpiration: true,

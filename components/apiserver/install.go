@@ -46,6 +46,9 @@ func (i *installer) install(entries []resource.Entry, env *resource.Env, more ma
 		i.remember(entry.ID(), endpoints)
 		for path, endpoint := range endpoints {
 			for _, gv := range entry.ID().Versions() {
+				if !i.config.MergedResourceConfig.ResourceEnabled(gv.WithResource(entry.ID().Name)) {
+					continue
+				}
 				if storages[gv] == nil {
 					storages[gv] = map[string]rest.Storage{}
 				}
@@ -62,7 +65,9 @@ func (i *installer) install(entries []resource.Entry, env *resource.Env, more ma
 		})
 	}
 	for gv, endpoints := range more {
-		maps.Copy(storages[gv], endpoints)
+		if storages[gv] != nil {
+			maps.Copy(storages[gv], endpoints)
+		}
 	}
 	done := map[string]bool{}
 	for _, gv := range resource.ServedVersions(entries) {
@@ -93,6 +98,9 @@ func (i *installer) installGroup(versions []schema.GroupVersion, storages map[sc
 		if err := i.installVersion(gv, storages[gv], servedBy); err != nil {
 			return err
 		}
+	}
+	if len(served) == 0 {
+		return nil
 	}
 	if served[0].Group == "" {
 		i.announceCore()

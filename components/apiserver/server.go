@@ -106,6 +106,10 @@ func (s *server) newGeneric() error {
 	if err := s.config.Server.ApplyTo(g); err != nil {
 		return err
 	}
+	var err error
+	if g.MergedResourceConfig, err = enabledAPIs(s.config.APIs, s.scheme, s.entries); err != nil {
+		return err
+	}
 	if err := s.applyServing(); err != nil {
 		return err
 	}
@@ -127,7 +131,6 @@ func (s *server) newGeneric() error {
 	if err := s.applyAuthentication(); err != nil {
 		return err
 	}
-	var err error
 	if g.Authorization.Authorizer, g.RuleResolver, err = s.newAuthorizer(); err != nil {
 		return err
 	}
