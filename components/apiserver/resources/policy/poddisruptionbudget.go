@@ -8,7 +8,7 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,7 +41,7 @@ func PodDisruptionBudgets() *resource.Definition[*policyv1.PodDisruptionBudget] 
 			}
 		},
 		// Any name that can stand in a path will do.
-		NameValidator: path.ValidatePathSegmentName,
+		NameValidator: validName,
 		Validate: func(_ context.Context, b *policyv1.PodDisruptionBudget) field.ErrorList {
 			return validateBudget(&b.Spec, nil)
 		},
@@ -124,4 +124,12 @@ func validateBudgetStatus(status *policyv1.PodDisruptionBudgetStatus) field.Erro
 	found.NotNegative(path.Child("desiredHealthy"), int64(status.DesiredHealthy))
 	found.NotNegative(path.Child("expectedPods"), int64(status.ExpectedPods))
 	return found.Errors
+}
+
+// validName allows whatever can stand in a URL.
+func validName(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }
