@@ -280,6 +280,9 @@ func (s *Session) carryOn(ctx context.Context, cluster *preflight.Cluster, plan 
 // Report writes everything that is to be said of a run: the report and, if the run is
 // one that can be submitted, the submission.
 func Report(dir string, plan journal.Plan, records []journal.Record) (report.Results, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return report.Results{}, err
+	}
 	results, err := report.Write(dir, plan, records)
 	if err != nil {
 		return results, err
