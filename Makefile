@@ -7,7 +7,8 @@ export GOFLAGS := -buildvcs=false -trimpath
 # The version of Kubernetes that the components are compatible with, as they report it.
 KUBERNETES := 1.37.2
 VERSION    := k8s.io/component-base/version
-LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37
+COMMIT     := $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37 -X $(VERSION).gitTreeState=clean -X $(VERSION).gitCommit=$(COMMIT)
 
 COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-network
 LINT       := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
