@@ -37,8 +37,8 @@ type Input struct {
 	Actuated func(container string) (allocation.Amounts, bool)
 	// Regroup says that the pod's group does not hold the pod to what it may use now.
 	Regroup bool
-	// Restarting says that a container was stopped only to be started with other
-	// resources; nil means that none was.
+	// Restarting says that a container was stopped only to be started anew, by another
+	// definition or with other resources; nil means that none was.
 	Restarting func(containerID string) bool
 }
 
@@ -53,8 +53,9 @@ type Stop struct {
 	Spec      *v1.Container
 	// Probe is the one that failed: "liveness", "startup" or "".
 	Probe string
-	// Resize says that it is stopped to be started with other resources.
-	Resize  bool
+	// Anew says that it is stopped only to be started by another definition or with
+	// other resources, whatever the pod's restart policy.
+	Anew    bool
 	Message string
 }
 
@@ -311,7 +312,7 @@ func (p *planner) heed(c *v1.Container, have *runtime.Container) bool {
 	switch {
 	case have.SpecHash() != runtime.SpecHash(c):
 		p.plan.Stop = append(p.plan.Stop, Stop{
-			Container: have, Spec: c,
+			Container: have, Spec: c, Anew: true,
 			Message: fmt.Sprintf("Container %s definition changed, will be restarted", c.Name),
 		})
 	case health.Unhealthy != "":
@@ -336,7 +337,7 @@ func (p *planner) resize(c *v1.Container, have *runtime.Container) {
 	case !known || from == to:
 	case allocation.NeedsRestart(c, from, to):
 		p.plan.Stop = append(p.plan.Stop, Stop{
-			Container: have, Spec: c, Resize: true,
+			Container: have, Spec: c, Anew: true,
 			Message: fmt.Sprintf("Container %s resize requires restart", c.Name),
 		})
 	default:

@@ -73,6 +73,12 @@ func (g *generator) container(c *v1.Container, previous []v1.ContainerStatus, k 
 		out.LastTerminationState = before.LastTerminationState
 	}
 	held, ok := g.Held[c.Name]
+	if !ok && g.restarting(c.Name) && g.Pod.DeletionTimestamp == nil && !g.Ended &&
+		before != nil && before.State.Running != nil && before.ContainerID == out.ContainerID {
+		// Nobody is told of the moment between a container and the one that replaces it:
+		// upstream's kubelet does both before it looks again.
+		return *before.DeepCopy()
+	}
 	if !ok && g.restarting(c.Name) {
 		held, ok = lifecycle.Held{Reason: reasonCreating}, true
 	}

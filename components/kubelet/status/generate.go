@@ -39,7 +39,7 @@ type Input struct {
 	Started  func(containerID string) bool
 	ReadyNow func(containerID string, c *v1.Container) bool
 	// Actuated answers what running containers were given, Restarting which ended
-	// containers were stopped only to be started with other resources.
+	// containers were stopped only to be started anew.
 	Actuated   func(container string) (allocation.Amounts, bool)
 	Restarting func(containerID string) bool
 	// Resize are the conditions of a resize that is under way; nil ones are none.

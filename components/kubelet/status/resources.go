@@ -55,7 +55,7 @@ func (g *generator) resources() {
 	}
 }
 
-// restarting says whether a container was stopped only to be started with other resources.
+// restarting says whether a container was stopped only to be started anew.
 func (g *generator) restarting(name string) bool {
 	newest := g.State.Container(name)
 	return newest != nil && newest.Exited() && g.Restarting != nil && g.Restarting(newest.Id)

@@ -193,3 +193,36 @@ func TestManagerLeavesGonePodsAlone(t *testing.T) {
 		t.Errorf("the latest status is %v, want Failed", latest.Phase)
 	}
 }
+
+// Between a container and the one that replaces it nothing changes for others, unless
+// the replacement does not come.
+func TestReplacedContainerIsShownAsItWas(t *testing.T) {
+	in := Input{
+		Pod: podWith(v1.RestartPolicyNever, "a"), State: stateOf(container("a", "1", running, 0)), RuntimeName: "containerd",
+		Started: func(string) bool { return true }, ReadyNow: func(string, *v1.Container) bool { return true }, Now: metav1.Now(),
+	}
+	in.Previous = Generate(in)
+	in.State = stateOf(container("a", "1", exited, 143))
+	in.Restarting = func(id string) bool { return id == "1" }
+	ready := func(in Input) bool {
+		return FindCondition(Generate(in).Conditions, v1.PodReady).Status == v1.ConditionTrue
+	}
+	if !ready(in) {
+		t.Error("a container that is being replaced makes its pod not ready")
+	}
+	held := in
+	held.Held = map[string]lifecycle.Held{"a": {Name: "a", Reason: "ErrImagePull"}}
+	if ready(held) || Generate(held).ContainerStatuses[0].State.Waiting == nil {
+		t.Error("a replacement that cannot be started is not shown as waiting")
+	}
+	deleted := in
+	deleted.Pod = in.Pod.DeepCopy()
+	deleted.Pod.DeletionTimestamp = &in.Now
+	if Generate(deleted).ContainerStatuses[0].State.Running != nil {
+		t.Error("a container that ended is shown as running although its pod is being deleted")
+	}
+	in.Restarting = nil
+	if ready(in) {
+		t.Error("a container that ended leaves its pod ready")
+	}
+}

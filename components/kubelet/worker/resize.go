@@ -30,7 +30,7 @@ type resizing struct {
 	// pending and progress are the conditions of a resize that was not granted, or
 	// not carried out, yet.
 	pending, progress *v1.PodCondition
-	// restarting are containers that were stopped to be started with other resources.
+	// restarting are containers that were stopped only to be started anew.
 	restarting map[string]bool
 }
 

@@ -68,7 +68,7 @@ func (w *worker) stopUnhealthy(ctx context.Context, pod *v1.Pod, stops []lifecyc
 			grace = *probeSpec.TerminationGracePeriodSeconds
 		}
 		group.Go(func() {
-			if stop.Resize {
+			if stop.Anew {
 				w.restarts(stop.Container.Id)
 			}
 			_ = w.stopContainer(ctx, stopRequest{pod: pod, container: stop.Container, spec: stop.Spec, grace: grace, message: stop.Message})
