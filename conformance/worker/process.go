@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -55,19 +56,20 @@ type Process struct {
 
 // Start starts a worker's process.
 func (s *Server) Start(program suite.Program, o Options) (*Process, error) {
-	args := append(program.Flags(),
-		"--ginkgo.parallel.process="+strconv.Itoa(o.Worker),
+	place := []string{
+		"--ginkgo.parallel.process=" + strconv.Itoa(o.Worker),
 		// Of a single process Ginkgo thinks that nobody listens.
-		"--ginkgo.parallel.total="+strconv.Itoa(max(2, o.Of)),
-		"--ginkgo.parallel.host="+s.host(o.Worker))
-	args = append(args, o.Filter.flags()...)
-	cmd := exec.Command(program.Path, append(args, program.Args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = o.Dir, o.Log, o.Log
-	cmd.Env = program.Env
-	if cmd.Env == nil {
-		cmd.Env = os.Environ()
+		"--ginkgo.parallel.total=" + strconv.Itoa(max(2, o.Of)),
+		"--ginkgo.parallel.host=" + s.host(o.Worker),
 	}
-	cmd.Env = append(cmd.Env, "GINKGO_PARALLEL_PROTOCOL=HTTP")
+	cmd := exec.Command(program.Path, slices.Concat(program.Flags(), place, o.Filter.flags(), program.Args)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = o.Dir, o.Log, o.Log
+	environment := program.Env
+	if environment == nil {
+		environment = os.Environ()
+	}
+	// Every worker has an array of its own: they are started side by side.
+	cmd.Env = slices.Concat(environment, []string{"GINKGO_PARALLEL_PROTOCOL=HTTP"})
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
 		// The kernel ends a PID namespace's processes with its first one: also what

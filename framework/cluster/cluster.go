@@ -120,13 +120,13 @@ func New(ctx context.Context, description *v1alpha1.Cluster, list ...Option) (*C
 func (c *Cluster) boot(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
+	go func(ended <-chan struct{}) {
 		select {
 		case err := <-c.failed:
 			cancel(err)
-		case <-ctx.Done():
+		case <-ended:
 		}
-	}()
+	}(ctx.Done())
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
