@@ -64,11 +64,11 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// KubectlCommand is kubectl with the cluster's kubeconfig, ready to start. What it caches
-// of the API is the running spec's own: specs side by side change what is served.
+// KubectlCommand is kubectl with the cluster's kubeconfig, ready to start. It has no
+// place to cache what is served: specs side by side change that.
 func (s *Suite) KubectlCommand(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, kubectlProgram(), arguments...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "KUBECACHEDIR="+ginkgo.GinkgoT().TempDir())
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "KUBECACHEDIR="+os.DevNull)
 	return command
 }
 
