@@ -8,7 +8,8 @@ export GOFLAGS := -buildvcs=false -trimpath
 KUBERNETES := 1.37.2
 VERSION    := k8s.io/component-base/version
 COMMIT     := $(shell git rev-parse HEAD 2>/dev/null)
-LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37 -X $(VERSION).gitTreeState=clean -X $(VERSION).gitCommit=$(COMMIT)
+TREE       := $(if $(shell git status --porcelain 2>/dev/null),dirty,clean)
+LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37 -X $(VERSION).gitTreeState=$(TREE) -X $(VERSION).gitCommit=$(COMMIT)
 
 COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-network
 LINT       := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -16,19 +17,18 @@ GOTESTSUM  := gotest.tools/gotestsum@v1.13.0
 JUNIT      := artifacts/junit
 UNIT       := $$(go list ./... | grep -v /e2e)
 
-# Processes that run the suites side by side, and what else to tell ginkgo, e.g.
-# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'; and what else to tell the matrix, e.g.
+# Processes that run the suites side by side, and what else to tell who runs them:
+# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'
+# make conformance CONFORMANCE_FLAGS='--focus sig-apps --retries 1'
 # make matrix MATRIX_FLAGS='--combination=reference'
-PROCS        ?= 4
-GINKGO_FLAGS ?=
-
-# e.g. make conformance CONFORMANCE_FLAGS="--focus sig-apps --retries 1"
+PROCS             ?= 4
+GINKGO_FLAGS      ?=
 CONFORMANCE_FLAGS ?=
-MATRIX_FLAGS ?=
+MATRIX_FLAGS      ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: binary ## build bin/plumb with the components' names beside it, and what clusters run
