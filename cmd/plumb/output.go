@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,11 +45,14 @@ func printJSON(w io.Writer, value any) error {
 }
 
 // screen shows progress: what is going on in a line that is overwritten on a
-// terminal, and each thing on a line of its own elsewhere.
+// terminal, and each thing on a line of its own elsewhere. What is made side by
+// side tells of its steps side by side.
 type screen struct {
 	out      io.Writer
 	terminal bool
-	dirty    bool
+
+	mu    sync.Mutex
+	dirty bool // the line of a step stands there
 }
 
 func newScreen(cmd *cobra.Command, output outputFlag) *screen {
@@ -65,6 +69,8 @@ func newScreen(cmd *cobra.Command, output outputFlag) *screen {
 }
 
 func (s *screen) step(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.terminal {
 		fmt.Fprintf(s.out, "\r\x1b[K  ... %s", text)
 		s.dirty = true
@@ -74,11 +80,20 @@ func (s *screen) step(text string) {
 }
 
 func (s *screen) phase(after time.Duration, text string) {
-	s.clear()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wipe()
 	fmt.Fprintf(s.out, "%7.3fs %s\n", after.Seconds(), text)
 }
 
 func (s *screen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wipe()
+}
+
+// wipe clears the line of a step; the caller holds the lock.
+func (s *screen) wipe() {
 	if s.dirty {
 		fmt.Fprint(s.out, "\r\x1b[K")
 		s.dirty = false

@@ -47,8 +47,9 @@ type Set struct {
 
 // Builder makes images.
 type Builder struct {
-	Store    cache.Store
-	Source   string // the repository
+	Store  cache.Store
+	Source string // the repository
+	// Progress is told of each step, by several goroutines at once.
 	Progress func(string)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -81,8 +82,8 @@ func readLayer(t *testing.T, l v1.Layer, found map[string]string) {
 
 func TestASetIsBuiltOnceAndKeepsItsContent(t *testing.T) {
 	b := newBuilder(t)
-	steps := 0
-	b.Progress = func(string) { steps++ }
+	var steps atomic.Int32
+	b.Progress = func(string) { steps.Add(1) }
 	base := images.Text("base", map[string]string{"/etc/motd": "hello", "/etc/link": "-> motd"})
 	set := images.Set{Name: "test", Recipes: []images.Recipe{
 		{Names: []string{"example.org/a:1", "example.org/a:latest"}, Layers: []images.Layer{base}},
@@ -102,10 +103,10 @@ func TestASetIsBuiltOnceAndKeepsItsContent(t *testing.T) {
 	if err != nil || len(blobs) != 6 {
 		t.Errorf("%d blobs, want two layers, two configurations and two manifests: %v", len(blobs), err)
 	}
-	steps = 0
+	steps.Store(0)
 	again, err := b.Build(t.Context(), set)
-	if err != nil || again != built || steps != 0 {
-		t.Errorf("the second time: %v %v, %d steps", again, err, steps)
+	if err != nil || again != built || steps.Load() != 0 {
+		t.Errorf("the second time: %v %v, %d steps", again, err, steps.Load())
 	}
 	set.Recipes[0].Config.Cmd = []string{"other"}
 	if other, err := b.Build(t.Context(), set); err != nil || other == built {
