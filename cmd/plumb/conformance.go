@@ -56,6 +56,10 @@ cluster that is booted for it, one that runs on this host (--name), or any other
 (--kubeconfig). What a behaviour came to is on disk before the next begins, so a
 run that was interrupted is gone on with by --resume.
 
+Behaviours that must run alone on a cluster mostly wait. With --clusters they run on
+clusters of their own, beside the rest. What is submitted to the conformance program
+must be of one cluster, so such a run makes no submission.
+
 With --component NAME=PATH the behaviours that judge the component are run on two
 clusters, one of our components and one with the program at PATH in that place, and
 the difference is shown.
@@ -64,6 +68,7 @@ Ends with 0 if everything holds, with 2 if something does not (in a comparison: 
 no longer), and with 1 if that could not be found out.`,
 		Example: `  plumb conformance
   plumb conformance --focus sig-apps --focus kube-proxy
+  plumb conformance --clusters 3
   plumb conformance --resume
   plumb conformance --kubeconfig ~/.kube/config --shard 1/4
   plumb conformance --component kube-proxy=./my-proxy`,
@@ -105,12 +110,19 @@ func (f *conformanceFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	target, done, err := f.target.open(cmd)
+	if f.resume != "" {
+		plan, _, err := journal.Load(dir)
+		if err != nil {
+			return err
+		}
+		f.suite.kind, f.target.clusters = plan.Suite, max(1, plan.Clusters)
+	}
+	targets, done, err := f.target.open(cmd)
 	if err != nil {
 		return err
 	}
 	defer done()
-	s, err := f.session(cmd, target, dir)
+	s, err := f.session(cmd, targets, dir)
 	if err != nil {
 		return err
 	}
@@ -158,7 +170,7 @@ func (f *conformanceFlags) directory(cmd *cobra.Command) (string, error) {
 	case f.resume == "":
 		return filepath.Abs(filepath.Join(runsDirectory, time.Now().UTC().Format("20060102-150405")))
 	}
-	for _, name := range []string{"focus", "shard", "retries", "procs", "dir", "suite"} {
+	for _, name := range []string{"focus", "shard", "retries", "procs", "dir", "suite", "clusters"} {
 		if cmd.Flags().Changed(name) {
 			return "", fmt.Errorf("--resume and --%s exclude each other: a run goes on as it was begun", name)
 		}
@@ -174,7 +186,7 @@ func (f *conformanceFlags) directory(cmd *cobra.Command) (string, error) {
 }
 
 // session puts together what all runs have in common.
-func (f *conformanceFlags) session(cmd *cobra.Command, target session.Target, dir string) (*session.Session, error) {
+func (f *conformanceFlags) session(cmd *cobra.Command, targets []session.Target, dir string) (*session.Session, error) {
 	if f.procs < 1 || f.retries < 0 || f.limit <= 0 {
 		return nil, errors.New("--procs and --limit must be more than zero, and --retries not less")
 	}
@@ -182,15 +194,7 @@ func (f *conformanceFlags) session(cmd *cobra.Command, target session.Target, di
 	if err != nil {
 		return nil, err
 	}
-	kind := f.suite.kind
-	if f.resume != "" {
-		plan, _, err := journal.Load(dir)
-		if err != nil {
-			return nil, err
-		}
-		kind = plan.Suite
-	}
-	program, err := f.suite.find(cmd, kind)
+	program, err := f.suite.find(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +205,9 @@ func (f *conformanceFlags) session(cmd *cobra.Command, target session.Target, di
 	limits := runner.DefaultLimits()
 	limits.Spec = f.limit
 	return &session.Session{
-		Target:  target,
+		Targets: targets,
 		Tools:   session.Tools{Suite: program, Kubectl: kubectl, Store: store},
-		Choice:  session.Choice{Suite: kind, Shard: catalogue.Shard{Index: 1, Of: 1}},
+		Choice:  session.Choice{Suite: f.suite.kind, Shard: catalogue.Shard{Index: 1, Of: 1}},
 		Conduct: session.Conduct{Procs: f.procs, Retries: f.retries, Limits: limits, Show: showOn(cmd)},
 		Dir:     dir,
 	}, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/plumbline/plumbline/conformance/compare"
 	"github.com/plumbline/plumbline/conformance/journal"
 	"github.com/plumbline/plumbline/conformance/report"
+	"github.com/plumbline/plumbline/conformance/session"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 )
 
@@ -107,7 +108,7 @@ func (f *conformanceFlags) compare(cmd *cobra.Command) error {
 }
 
 func (f *conformanceFlags) comparison(cmd *cobra.Command) (*comparison, error) {
-	for _, name := range []string{"name", "kubeconfig", "resume", "shard"} {
+	for _, name := range []string{"name", "kubeconfig", "resume", "shard", "clusters"} {
 		if cmd.Flags().Changed(name) {
 			return nil, fmt.Errorf("--component and --%s exclude each other: a comparison boots its own clusters and runs everything that judges the component", name)
 		}
@@ -160,7 +161,7 @@ func (c *comparison) side(cmd *cobra.Command, side string, programs map[string]s
 	for _, kind := range c.kinds {
 		f := *c.flags
 		f.suite.kind = kind
-		s, err := f.session(cmd, target, filepath.Join(c.dir, side, kind))
+		s, err := f.session(cmd, []session.Target{target}, filepath.Join(c.dir, side, kind))
 		if err != nil {
 			return nil, err
 		}

@@ -34,7 +34,8 @@ func conformanceListCommand() *cobra.Command {
 			}
 			var all []catalogue.Behaviour
 			for _, kind := range kinds {
-				path, err := suites.find(cmd, kind)
+				suites.kind = kind
+				path, err := suites.find(cmd)
 				if err != nil {
 					return err
 				}

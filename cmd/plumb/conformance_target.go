@@ -24,42 +24,81 @@ type targetFlags struct {
 	name       string
 	kubeconfig string
 	nodes      int
+	clusters   int
 }
 
 func (t *targetFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&t.name, "name", "", "test this cluster of this host (default: boot one for the run)")
 	flags.StringVar(&t.kubeconfig, "kubeconfig", "", "test this cluster, of whatever kind")
 	flags.IntVar(&t.nodes, "nodes", 2, "number of nodes of a cluster that is booted")
+	flags.IntVar(&t.clusters, "clusters", 1, "boot so many clusters: the first takes what runs side by side, the others what runs alone")
 }
 
-// open finds the cluster, or boots one, which done takes down.
-func (t *targetFlags) open(cmd *cobra.Command) (target session.Target, done func(), err error) {
-	nothing := func() {}
+// open finds the cluster, or boots as many as are wanted, which done takes down.
+func (t *targetFlags) open(cmd *cobra.Command) (targets []session.Target, done func(), err error) {
+	if t.clusters < 1 {
+		return nil, nil, errors.New("--clusters must be more than zero")
+	}
+	if t.name != "" || t.kubeconfig != "" {
+		if t.clusters > 1 {
+			return nil, nil, errors.New("--clusters is about clusters that are booted for the run, and excludes --name and --kubeconfig")
+		}
+		target, err := t.find(cmd)
+		return []session.Target{target}, func() {}, err
+	}
+	words := fmt.Sprintf("a cluster of Plumbline's components, nodes: %d", t.nodes)
+	if t.clusters > 1 {
+		words = fmt.Sprintf("%d clusters of Plumbline's components, nodes of each: %d", t.clusters, t.nodes)
+	}
+	var ends []func()
+	done = func() {
+		for _, end := range ends {
+			end()
+		}
+	}
+	for number := range t.clusters {
+		description := descriptionForRun(t.nodes)
+		if number > 0 {
+			description.Metadata.Name = fmt.Sprintf("%s-%d", description.Metadata.Name, number+1)
+		}
+		if err = description.Validate(); err != nil {
+			break
+		}
+		var target session.Target
+		var end func()
+		if target, end, err = bootForRun(cmd, description, words); err != nil {
+			break
+		}
+		targets, ends = append(targets, target), append(ends, end)
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return targets, done, nil
+}
+
+// find finds the cluster that is named.
+func (t *targetFlags) find(cmd *cobra.Command) (target session.Target, err error) {
 	switch {
 	case t.name != "" && t.kubeconfig != "":
-		return target, nil, errors.New("--name and --kubeconfig exclude each other")
-	case t.kubeconfig != "":
-		path, err := filepath.Abs(t.kubeconfig)
-		if err != nil {
-			return target, nil, err
-		}
-		found, err := preflight.Connect(cmd.Context(), path)
-		if err != nil {
-			return target, nil, err
-		}
-		return session.Target{Cluster: found.Host, Kubeconfig: path}, nothing, nil
+		return target, errors.New("--name and --kubeconfig exclude each other")
 	case t.name != "":
 		client, err := supervisor.Connect(t.name)
 		if err != nil {
-			return target, nil, err
+			return target, err
 		}
-		return session.Target{Cluster: "cluster " + client.Name() + " of this host", Name: client.Name(), Kubeconfig: client.Kubeconfig()}, nothing, nil
+		return session.Target{Cluster: "cluster " + client.Name() + " of this host", Name: client.Name(), Kubeconfig: client.Kubeconfig()}, nil
 	}
-	description := descriptionForRun(t.nodes)
-	if err := description.Validate(); err != nil {
-		return target, nil, err
+	path, err := filepath.Abs(t.kubeconfig)
+	if err != nil {
+		return target, err
 	}
-	return bootForRun(cmd, description, fmt.Sprintf("a cluster of Plumbline's components, nodes: %d", t.nodes))
+	found, err := preflight.Connect(cmd.Context(), path)
+	if err != nil {
+		return target, err
+	}
+	return session.Target{Cluster: found.Host, Kubeconfig: path}, nil
 }
 
 // descriptionForRun describes a cluster that has what the suites run.
@@ -118,11 +157,11 @@ func (s *suiteFlags) add(flags *pflag.FlagSet) {
 
 // find returns the path of a suite's program, and builds upstream's where the cache
 // lacks it.
-func (s *suiteFlags) find(cmd *cobra.Command, kind string) (string, error) {
+func (s *suiteFlags) find(cmd *cobra.Command) (string, error) {
 	if s.path != "" {
 		return filepath.Abs(s.path)
 	}
-	switch kind {
+	switch s.kind {
 	case catalogue.Plumbline:
 		return findSuite("")
 	case catalogue.Kubernetes:
@@ -134,6 +173,6 @@ func (s *suiteFlags) find(cmd *cobra.Command, kind string) (string, error) {
 		}
 		return set.Path(reference.SuiteProgram), nil
 	default:
-		return "", fmt.Errorf("--suite: %q is not %s or %s", kind, catalogue.Kubernetes, catalogue.Plumbline)
+		return "", fmt.Errorf("--suite: %q is not %s or %s", s.kind, catalogue.Kubernetes, catalogue.Plumbline)
 	}
 }

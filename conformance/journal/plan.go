@@ -23,10 +23,11 @@ type Plan struct {
 	Description string `json:"description"`
 	Version     string `json:"version,omitempty"`
 	Specs       int    `json:"specs"`
-	// Cluster says which cluster it is, in words, and Server the version that its API
-	// server reports.
-	Cluster string `json:"cluster"`
-	Server  string `json:"server"`
+	// Cluster says which cluster it is, in words, Clusters how many that are alike, and
+	// Server the version that its API server reports.
+	Cluster  string `json:"cluster"`
+	Clusters int    `json:"clusters"`
+	Server   string `json:"server"`
 	// Focus and Shard say how the behaviours were chosen.
 	Focus   []string `json:"focus,omitempty"`
 	Shard   string   `json:"shard,omitempty"`

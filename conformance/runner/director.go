@@ -227,8 +227,8 @@ func (d *director) settle(now *running, report types.SpecReport) {
 	if d.ctx.Err() != nil && now.hung == "" && report.State.Is(types.SpecStateInterrupted|types.SpecStateAborted|types.SpecStateSkipped) {
 		return // ended by us: it will be run again
 	}
-	if report.Failed() && now.hung == "" && d.config.Alive != nil {
-		if err := d.config.Alive(d.ctx); err != nil {
+	if report.Failed() && now.hung == "" && d.config.cluster().Alive != nil {
+		if err := d.config.cluster().Alive(d.ctx); err != nil {
 			d.abort(fmt.Errorf("%s failed, and the cluster no longer answers: %w", now.Behaviour, err))
 			return
 		}

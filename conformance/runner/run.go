@@ -1,5 +1,6 @@
 // Package runner takes a list of behaviours through a suite's processes: first those that
-// run side by side, then the serial ones in one process. What a spec came to is in the
+// run side by side, then the serial ones in one process, or both at once where there is a
+// cluster for each. What a spec came to is in the
 // journal before the next begins, so a run that is killed is begun again with the rest.
 // Specs that hang are ended, failed ones tried again if that is wished for, and the run
 // ends early only when nothing it could still find out would be worth anything.
@@ -42,8 +43,10 @@ func DefaultLimits() Limits {
 
 // Config is what a run needs.
 type Config struct {
-	Program suite.Program
-	Listing *suite.Listing
+	// Clusters are one or more that are alike. Several are used side by side: the serial
+	// behaviours run on the second and those after it, the others on the first.
+	Clusters []Cluster
+	Listing  *suite.Listing
 	// Items are taken in this order.
 	Items []Item
 	// Procs is the number of processes for specs that run side by side.
@@ -54,9 +57,6 @@ type Config struct {
 	// Dir is an existing directory for the processes' files and output.
 	Dir     string
 	Journal *journal.Journal
-	// Alive asks whether the cluster still answers; it is asked after a failure, since
-	// failures against a cluster that is gone say nothing.
-	Alive func(context.Context) error
 	// Events is told of what happens, from several goroutines; nil is nobody.
 	Events func(Event)
 }
@@ -75,6 +75,9 @@ type Event struct {
 // settled, whatever came of it; after an error, or when ctx is done, it can be called
 // again.
 func Run(ctx context.Context, config Config) error {
+	if len(config.Clusters) == 0 {
+		return errors.New("no cluster to run against")
+	}
 	if config.Procs < 1 {
 		return fmt.Errorf("%d processes: at least one is needed", config.Procs)
 	}
@@ -90,15 +93,7 @@ func Run(ctx context.Context, config Config) error {
 			parallel = append(parallel, a)
 		}
 	}
-	for _, part := range []struct {
-		attempts []attempt
-		procs    int
-	}{{parallel, min(config.Procs, len(parallel))}, {serial, 1}} {
-		if err := runPart(ctx, &config, part.attempts, part.procs); err != nil {
-			return err
-		}
-	}
-	return nil
+	return config.run(ctx, config.lanes(parallel, serial))
 }
 
 // Settled says whether the journal holds the end of every item, so that nothing is left

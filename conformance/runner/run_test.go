@@ -43,6 +43,8 @@ type stage struct {
 	program suite.Program
 	listing *suite.Listing
 	plan    journal.Plan
+	// beside are the directories of further clusters.
+	beside []string
 }
 
 func newStage(t *testing.T, dir string, without ...string) *stage {
@@ -64,8 +66,13 @@ func newStage(t *testing.T, dir string, without ...string) *stage {
 
 func (s *stage) config(j *journal.Journal) runner.Config {
 	config := runner.Config{
-		Program: s.program, Listing: s.listing, Procs: 3, Retries: s.plan.Retries, Dir: s.dir, Journal: j,
+		Clusters: []runner.Cluster{{Program: s.program}}, Listing: s.listing, Procs: 3, Retries: s.plan.Retries, Dir: s.dir, Journal: j,
 		Limits: runner.Limits{Spec: 2 * time.Second, Grace: time.Second / 2, SetUp: time.Minute},
+	}
+	for _, dir := range s.beside {
+		program := s.program
+		program.Env = append(slices.Clone(program.Env), fakeVariable+"="+dir)
+		config.Clusters = append(config.Clusters, runner.Cluster{Program: program})
 	}
 	for _, b := range s.plan.Behaviours {
 		config.Items = append(config.Items, runner.Item{Behaviour: b.ID, Spec: b.Spec})
@@ -246,6 +253,33 @@ func TestAKilledRunIsResumedToTheSameEnd(t *testing.T) {
 	}
 }
 
+func TestSeveralClustersShareARun(t *testing.T) {
+	s := newStage(t, t.TempDir(), slow()...)
+	expected := want()
+	for _, name := range slow() {
+		delete(expected, name)
+	}
+	// Another cluster is another environment, which the fake suite notes in a directory of
+	// its own what it was run in.
+	s.beside = []string{t.TempDir(), t.TempDir()}
+	expectVerdicts(t, s.verdicts(t), expected)
+	if count(s.dir, "passes 3") != 1 {
+		t.Error("what runs side by side did not run on the first cluster")
+	}
+	for name, times := range map[string]int{"alone by name [Serial]": 1, "step 0": 1, "step fails": 2, "last step": 1} {
+		ran := []int{count(s.dir, name), count(s.beside[0], name), count(s.beside[1], name)}
+		if ran[0] != 0 || ran[1]+ran[2] != times {
+			t.Errorf("%q was run %v times, not %d in all on the clusters beside the first", name, ran, times)
+		}
+	}
+	for _, dir := range s.beside {
+		if n := count(dir, "passes 3"); n != 0 {
+			t.Errorf("what runs side by side ran %d times beside what runs alone", n)
+		}
+		awaitDeath(t, dir)
+	}
+}
+
 func TestAnInterruptedRunWritesNothingDownOfWhatItBrokeOff(t *testing.T) {
 	s := newStage(t, t.TempDir())
 	j, err := journal.Open(filepath.Join(s.dir, "journal"))
@@ -299,7 +333,7 @@ func TestFailuresOfADeadClusterAreNotWrittenDown(t *testing.T) {
 	}
 	defer j.Close()
 	config := s.config(j)
-	config.Alive = func(context.Context) error { return errors.New("connection refused") }
+	config.Clusters[0].Alive = func(context.Context) error { return errors.New("connection refused") }
 	err = runner.Run(t.Context(), config)
 	if err == nil || !strings.Contains(err.Error(), "no longer answers: connection refused") {
 		t.Errorf("the run ended with %v", err)

@@ -35,7 +35,7 @@ func (s *slot) run(ctx context.Context) error {
 		if !work {
 			return nil
 		}
-		process, err := s.server.Start(s.config.Program, worker.Options{Worker: s.number, Of: s.of, Filter: filter, Dir: s.config.Dir, Log: log})
+		process, err := s.server.Start(s.config.cluster().Program, worker.Options{Worker: s.number, Of: s.of, Filter: filter, Dir: s.config.Dir, Log: log})
 		if err != nil {
 			return err
 		}

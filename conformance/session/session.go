@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/plumbline/plumbline/conformance/catalogue"
@@ -66,7 +67,9 @@ type Conduct struct {
 
 // Session is what is run.
 type Session struct {
-	Target  Target
+	// Targets are clusters that are alike, usually one. Behaviours that must run alone are
+	// taken to the others, if there are any.
+	Targets []Target
 	Tools   Tools
 	Choice  Choice
 	Conduct Conduct
@@ -78,21 +81,22 @@ type Session struct {
 // a whole suite whose specs all fail at length.
 const roomNeeded = 512 << 20
 
-// Program is the suite as it is started against a target.
-func (s *Session) program(nodes int) suite.Program {
+// program is the suite as it is started against a target.
+func (s *Session) program(number, nodes int) suite.Program {
+	target := s.Targets[number]
 	// Clients keep what they discover under an address, and a cluster's address may have
 	// been another's.
-	discovered := filepath.Join(s.Dir, "kubectl-cache")
+	discovered := filepath.Join(s.Dir, "kubectl-cache", strconv.Itoa(number))
 	env := append(os.Environ(),
 		"KUBECACHEDIR="+discovered,
 		"PATH="+filepath.Dir(s.Tools.Kubectl)+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)
 	if s.Choice.Suite == catalogue.Plumbline {
 		return suite.Program{Path: s.Tools.Suite, Env: append(env,
-			"KUBECONFIG="+s.Target.Kubeconfig, "PLUMB_CLUSTER="+s.Target.Name, "PLUMB_KUBECTL="+s.Tools.Kubectl)}
+			"KUBECONFIG="+target.Kubeconfig, "PLUMB_CLUSTER="+target.Name, "PLUMB_KUBECTL="+s.Tools.Kubectl)}
 	}
 	return suite.Program{Path: s.Tools.Suite, Env: env, Args: []string{
-		"--provider=skeleton", "--kubeconfig=" + s.Target.Kubeconfig, "--kubectl-path=" + s.Tools.Kubectl,
+		"--provider=skeleton", "--kubeconfig=" + target.Kubeconfig, "--kubectl-path=" + s.Tools.Kubectl,
 		"--num-nodes=" + strconv.Itoa(nodes), "--disable-log-dump",
 	}}
 }
@@ -108,7 +112,7 @@ func Catalogue(ctx context.Context, suiteName, path string, store cache.Store) (
 
 // Run begins a run and takes it to its end.
 func (s *Session) Run(ctx context.Context) (report.Results, error) {
-	cluster, err := s.look(ctx)
+	clusters, err := s.look(ctx)
 	if err != nil {
 		return report.Results{}, err
 	}
@@ -126,7 +130,7 @@ func (s *Session) Run(ctx context.Context) (report.Results, error) {
 	}
 	plan := journal.Plan{
 		Suite: s.Choice.Suite, Description: listing.Description, Version: itsVersion, Specs: len(listing.Specs),
-		Cluster: s.Target.Cluster, Server: cluster.Version,
+		Cluster: s.Targets[0].Cluster, Clusters: len(s.Targets), Server: clusters[0].Version,
 		Focus: slices.Concat(s.Choice.Focus, s.Choice.Components), Shard: s.Choice.Shard.String(), Procs: s.Conduct.Procs, Retries: s.Conduct.Retries,
 		Started: time.Now().UTC().Round(0), Behaviours: chosen,
 	}
@@ -135,7 +139,7 @@ func (s *Session) Run(ctx context.Context) (report.Results, error) {
 		return report.Results{}, err
 	}
 	defer j.Close()
-	return s.carryOn(ctx, cluster, plan, j, listing)
+	return s.carryOn(ctx, clusters, plan, j, listing)
 }
 
 // Resume goes on with the run whose directory the session has. What to run is in there.
@@ -145,7 +149,7 @@ func (s *Session) Resume(ctx context.Context) (report.Results, error) {
 		return report.Results{}, err
 	}
 	s.Choice.Suite = plan.Suite
-	cluster, err := s.look(ctx)
+	clusters, err := s.look(ctx)
 	if err != nil {
 		return report.Results{}, err
 	}
@@ -158,8 +162,8 @@ func (s *Session) Resume(ctx context.Context) (report.Results, error) {
 		return report.Results{}, err
 	}
 	for _, same := range []struct{ what, then, now string }{
-		{"cluster", plan.Cluster, s.Target.Cluster},
-		{"API server's version", plan.Server, cluster.Version},
+		{"cluster", plan.Cluster, s.Targets[0].Cluster},
+		{"API server's version", plan.Server, clusters[0].Version},
 		{"suite's version", plan.Version, itsVersion},
 	} {
 		if same.then != same.now {
@@ -171,7 +175,7 @@ func (s *Session) Resume(ctx context.Context) (report.Results, error) {
 		return report.Results{}, err
 	}
 	defer j.Close()
-	return s.carryOn(ctx, cluster, plan, j, listing)
+	return s.carryOn(ctx, clusters, plan, j, listing)
 }
 
 func (c Choice) choose(all []catalogue.Behaviour) ([]catalogue.Behaviour, error) {
@@ -186,22 +190,29 @@ func (c Choice) choose(all []catalogue.Behaviour) ([]catalogue.Behaviour, error)
 }
 
 // look finds out what would spoil the run.
-func (s *Session) look(ctx context.Context) (*preflight.Cluster, error) {
+func (s *Session) look(ctx context.Context) ([]*preflight.Cluster, error) {
 	if err := preflight.Disk(s.Dir, roomNeeded); err != nil {
 		return nil, err
 	}
-	cluster, err := preflight.Connect(ctx, s.Target.Kubeconfig)
-	if err != nil {
-		return nil, err
+	var images []string
+	if s.Choice.Suite == catalogue.Kubernetes {
+		var err error
+		if images, err = s.images(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if s.Choice.Suite != catalogue.Kubernetes {
-		return cluster, nil
+	clusters := make([]*preflight.Cluster, len(s.Targets))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, target := range s.Targets {
+		group.Go(func() error {
+			var err error
+			if clusters[i], err = preflight.Connect(ctx, target.Kubeconfig); err != nil {
+				return err
+			}
+			return clusters[i].Images(ctx, images)
+		})
 	}
-	images, err := s.images(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return cluster, cluster.Images(ctx, images)
+	return clusters, group.Wait()
 }
 
 // images are those that most of upstream's specs run, in their newest versions, as the
@@ -243,7 +254,7 @@ func (s *Session) version(ctx context.Context) (string, error) {
 }
 
 // carryOn runs what is left and reports.
-func (s *Session) carryOn(ctx context.Context, cluster *preflight.Cluster, plan journal.Plan, j *journal.Journal, listing *suite.Listing) (report.Results, error) {
+func (s *Session) carryOn(ctx context.Context, clusters []*preflight.Cluster, plan journal.Plan, j *journal.Journal, listing *suite.Listing) (report.Results, error) {
 	if err := report.Withdraw(s.Dir); err != nil {
 		return report.Results{}, err
 	}
@@ -252,8 +263,10 @@ func (s *Session) carryOn(ctx context.Context, cluster *preflight.Cluster, plan 
 		return report.Results{}, err
 	}
 	config := runner.Config{
-		Program: s.program(len(cluster.Nodes)), Listing: listing, Procs: plan.Procs, Retries: plan.Retries,
-		Limits: s.Conduct.Limits, Dir: work, Journal: j, Alive: cluster.Alive,
+		Listing: listing, Procs: plan.Procs, Retries: plan.Retries, Limits: s.Conduct.Limits, Dir: work, Journal: j,
+	}
+	for i, cluster := range clusters {
+		config.Clusters = append(config.Clusters, runner.Cluster{Program: s.program(i, len(cluster.Nodes)), Alive: cluster.Alive})
 	}
 	index := make(map[string]suite.Spec, len(listing.Specs))
 	for _, spec := range listing.Specs {

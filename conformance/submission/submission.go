@@ -46,12 +46,12 @@ func Plumbline() Product {
 	}
 }
 
-// ErrPartial says that a run cannot be submitted because it is not of all behaviours.
-var ErrPartial = errors.New("only a run of all of upstream's behaviours, neither focused nor sharded, can be submitted")
+// ErrPartial says that a run cannot be submitted because it is not of all behaviours on one cluster.
+var ErrPartial = errors.New("only a run of all of upstream's behaviours, neither focused nor sharded, on one cluster, can be submitted")
 
 // Write writes the four files into a directory from the run whose report is in from.
 func Write(dir, from string, plan journal.Plan, results report.Results, product Product) error {
-	if plan.Suite != catalogue.Kubernetes || len(plan.Focus) > 0 || plan.Shard != "1/1" || !results.Complete {
+	if plan.Suite != catalogue.Kubernetes || len(plan.Focus) > 0 || plan.Shard != "1/1" || plan.Clusters > 1 || !results.Complete {
 		return ErrPartial
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -54,9 +54,10 @@ func TestTheFourFiles(t *testing.T) {
 
 func TestOnlyAWholeRunIsSubmitted(t *testing.T) {
 	whole := journal.Plan{Suite: catalogue.Kubernetes, Shard: "1/1"}
-	focused, sharded, ours := whole, whole, whole
+	focused, sharded, ours, several := whole, whole, whole, whole
+	several.Clusters = 2
 	focused.Focus, sharded.Shard, ours.Suite = []string{"sig-apps"}, "1/2", catalogue.Plumbline
-	for _, plan := range []journal.Plan{focused, sharded, ours} {
+	for _, plan := range []journal.Plan{focused, sharded, ours, several} {
 		if err := Write(t.TempDir(), t.TempDir(), plan, report.Results{Complete: true}, Plumbline()); !errors.Is(err, ErrPartial) {
 			t.Errorf("%+v: %v", plan, err)
 		}
