@@ -16,6 +16,7 @@ import (
 	"github.com/plumbline/plumbline/conformance/journal"
 	"github.com/plumbline/plumbline/conformance/report"
 	"github.com/plumbline/plumbline/conformance/session"
+	"github.com/plumbline/plumbline/framework/cache"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 )
 
@@ -71,8 +72,10 @@ type comparison struct {
 	flags *conformanceFlags
 	// programs are the candidates' by component.
 	programs map[string]string
-	kinds    []string
-	dir      string
+	// suites are the paths of the compiled suites, parts what is run of each.
+	suites map[string]string
+	parts  []catalogue.Part
+	dir    string
 }
 
 // compare runs what judges the components on our cluster and on the candidate's.
@@ -81,17 +84,25 @@ func (f *conformanceFlags) compare(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	kinds := f.suite.kinds(cmd)
 	var baseline []report.Result
 	if f.baseline != "" {
 		results, err := readResults(f.baseline)
 		if err != nil {
 			return err
 		}
-		if baseline, c.kinds = results.Results, []string{results.Suite}; results.Shard != "1/1" {
+		if results.Shard != "1/1" {
 			return fmt.Errorf("--baseline %s is shard %s of a run", f.baseline, results.Shard)
 		}
-	} else if baseline, err = c.side(cmd, "baseline", nil); err != nil {
+		baseline, kinds = results.Results, []string{results.Suite}
+	}
+	if err := c.choose(cmd, kinds...); err != nil {
 		return err
+	}
+	if f.baseline == "" {
+		if baseline, err = c.side(cmd, "baseline", nil); err != nil {
+			return err
+		}
 	}
 	candidate, err := c.side(cmd, "candidate", c.programs)
 	if err != nil {
@@ -121,10 +132,7 @@ func (f *conformanceFlags) comparison(cmd *cobra.Command) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{flags: f, programs: map[string]string{}, kinds: []string{catalogue.Kubernetes, catalogue.Plumbline}, dir: dir}
-	if cmd.Flags().Changed("suite") || f.suite.path != "" {
-		c.kinds = []string{f.suite.kind}
-	}
+	c := &comparison{flags: f, programs: map[string]string{}, suites: map[string]string{}, dir: dir}
 	for _, swap := range f.components {
 		name, path, ok := strings.Cut(swap, "=")
 		if !ok || path == "" {
@@ -138,6 +146,28 @@ func (f *conformanceFlags) comparison(cmd *cobra.Command) (*comparison, error) {
 	}
 	description := c.description(c.programs)
 	return c, description.Validate()
+}
+
+// choose looks, before anything is booted, for the suites and for what of them judges the
+// components.
+func (c *comparison) choose(cmd *cobra.Command, kinds ...string) error {
+	store, err := cache.Default()
+	if err != nil {
+		return err
+	}
+	var all []catalogue.Behaviour
+	for _, kind := range kinds {
+		if c.suites[kind], err = (&suiteFlags{kind: kind, path: c.flags.suite.path}).find(cmd); err != nil {
+			return err
+		}
+		some, _, err := session.Catalogue(cmd.Context(), kind, c.suites[kind], store)
+		if err != nil {
+			return err
+		}
+		all = append(all, some...)
+	}
+	c.parts, err = catalogue.Parts(all, c.flags.focus, slices.Sorted(maps.Keys(c.programs)))
+	return err
 }
 
 func (c *comparison) description(programs map[string]string) *v1alpha1.Cluster {
@@ -158,17 +188,17 @@ func (c *comparison) side(cmd *cobra.Command, side string, programs map[string]s
 	}
 	defer done()
 	var all []report.Result
-	for _, kind := range c.kinds {
+	for _, part := range c.parts {
 		f := *c.flags
-		f.suite.kind = kind
-		s, err := f.session(cmd, []session.Target{target}, filepath.Join(c.dir, side, kind))
+		f.suite.kind, f.suite.path = part.Suite, c.suites[part.Suite]
+		s, err := f.session(cmd, []session.Target{target}, filepath.Join(c.dir, side, part.Suite))
 		if err != nil {
 			return nil, err
 		}
-		s.Choice.Focus, s.Choice.Components = f.focus, slices.Sorted(maps.Keys(c.programs))
+		s.Choice.Focus, s.Choice.Components = part.Focus, slices.Sorted(maps.Keys(c.programs))
 		results, err := s.Run(cmd.Context())
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("the %s of %s's behaviours", side, kind), err)
+			return nil, errors.Join(fmt.Errorf("the %s of %s's behaviours", side, part.Suite), err)
 		}
 		all = append(all, results.Results...)
 	}

@@ -24,16 +24,12 @@ func conformanceListCommand() *cobra.Command {
   plumb conformance list --suite plumbline -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			kinds := []string{catalogue.Kubernetes, catalogue.Plumbline}
-			if cmd.Flags().Changed("suite") || suites.path != "" {
-				kinds = []string{suites.kind}
-			}
 			store, err := cache.Default()
 			if err != nil {
 				return err
 			}
 			var all []catalogue.Behaviour
-			for _, kind := range kinds {
+			for _, kind := range suites.kinds(cmd) {
 				suites.kind = kind
 				path, err := suites.find(cmd)
 				if err != nil {

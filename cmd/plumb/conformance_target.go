@@ -155,6 +155,14 @@ func (s *suiteFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&s.path, "suite-binary", "", "compiled suite to run (default: the one that belongs to --suite)")
 }
 
+// kinds are the suites to look into where not one of them was asked for.
+func (s *suiteFlags) kinds(cmd *cobra.Command) []string {
+	if cmd.Flags().Changed("suite") || s.path != "" {
+		return []string{s.kind}
+	}
+	return []string{catalogue.Kubernetes, catalogue.Plumbline}
+}
+
 // find returns the path of a suite's program, and builds upstream's where the cache
 // lacks it.
 func (s *suiteFlags) find(cmd *cobra.Command) (string, error) {
@@ -165,7 +173,7 @@ func (s *suiteFlags) find(cmd *cobra.Command) (string, error) {
 	case catalogue.Plumbline:
 		return findSuite("")
 	case catalogue.Kubernetes:
-		screen := newScreen(cmd, outputFlag{})
+		screen := screenOn(cmd)
 		defer screen.clear()
 		set, err := reference.Build(cmd.Context(), reference.Suite(), screen.step)
 		if err != nil {

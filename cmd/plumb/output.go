@@ -55,8 +55,13 @@ type screen struct {
 	dirty bool // the line of a step stands there
 }
 
+func screenOn(cmd *cobra.Command) *screen {
+	return &screen{out: cmd.ErrOrStderr(), terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+}
+
+// newScreen is a screen on which a command begins whose time is of interest.
 func newScreen(cmd *cobra.Command, output outputFlag) *screen {
-	s := &screen{out: cmd.ErrOrStderr(), terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	s := screenOn(cmd)
 	if output.json() {
 		s.out, s.terminal = io.Discard, false
 	}

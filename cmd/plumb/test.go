@@ -29,7 +29,7 @@ func testCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			program, err := findSuite(suite)
 			if err != nil {
-				return err
+				return fmt.Errorf("--suite: %w", err)
 			}
 			env := os.Environ()
 			if kubeconfig != "" {
@@ -68,7 +68,7 @@ func findSuite(path string) (string, error) {
 	}
 	path = filepath.Join(filepath.Dir(own), suiteProgram)
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("the compiled suites are not at %s: build them with go test -c -o %s ./e2e, or name them with --suite", path, path)
+		return "", fmt.Errorf("the compiled suites are not at %s: build them with go test -c -o %s ./e2e", path, path)
 	}
 	return path, nil
 }

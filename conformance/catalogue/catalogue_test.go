@@ -101,6 +101,36 @@ func TestFocus(t *testing.T) {
 	}
 }
 
+func TestPartsLeaveOutSuitesOfWhichNothingIsChosen(t *testing.T) {
+	all := some()
+	all[0].Suite, all[1].Suite, all[2].Suite = Kubernetes, Kubernetes, Plumbline
+	for _, test := range []struct {
+		words, component string
+		parts            string
+		fails            string
+	}{
+		{"", proxy, "kubernetes () [sig-network] Services affinity [Serial]; plumbline () network.clusterip.spread", ""},
+		{"affinity", proxy, "kubernetes (affinity) [sig-network] Services affinity [Serial]", ""},
+		{"affinity,spread", proxy, "kubernetes (affinity) [sig-network] Services affinity [Serial]; plumbline (spread) network.clusterip.spread", ""},
+		{"", controllers, "kubernetes () " + ids(all[:2]), ""},
+		{"affinity,nonsense", proxy, "", `"nonsense"`},
+		{"spread", controllers, "", "no behaviour that it chooses judges kube-controller-manager"},
+		{"", "plumb-network", "", "no behaviour judges plumb-network"},
+	} {
+		parts, err := Parts(all, strings.FieldsFunc(test.words, func(r rune) bool { return r == ',' }), []string{test.component})
+		var got []string
+		for _, p := range parts {
+			got = append(got, fmt.Sprintf("%s (%s) %s", p.Suite, strings.Join(p.Focus, ","), ids(p.Behaviours)))
+		}
+		if strings.Join(got, "; ") != test.parts {
+			t.Errorf("%q of what judges %s: %q, not %q", test.words, test.component, got, test.parts)
+		}
+		if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+			t.Errorf("%q of what judges %s: error %v, not %q", test.words, test.component, err, test.fails)
+		}
+	}
+}
+
 func TestShardsAreAWholeAndHaveNothingInCommon(t *testing.T) {
 	var all []Behaviour
 	for i := range 23 {

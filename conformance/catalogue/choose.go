@@ -17,10 +17,7 @@ func Focus(all []Behaviour, words []string) ([]Behaviour, error) {
 	}
 	chosen := make([]bool, len(all))
 	for _, word := range words {
-		fits, err := fitter(all, word)
-		if err != nil {
-			return nil, err
-		}
+		fits := fitter(all, word)
 		found := false
 		for i, b := range all {
 			if fits(b) {
@@ -28,7 +25,7 @@ func Focus(all []Behaviour, words []string) ([]Behaviour, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("--focus: no behaviour has %q as component, area or id, or matches it; plumb conformance list shows them", word)
+			return nil, unfit(word)
 		}
 	}
 	var some []Behaviour
@@ -40,15 +37,20 @@ func Focus(all []Behaviour, words []string) ([]Behaviour, error) {
 	return some, nil
 }
 
+// unfit is the error of a word that no behaviour fits.
+func unfit(word string) error {
+	return fmt.Errorf("--focus: no behaviour has %q as component, area or id, or matches it; plumb conformance list shows them", word)
+}
+
 // fitter decides what a word means: the narrowest meaning that some behaviour has.
-func fitter(all []Behaviour, word string) (func(Behaviour) bool, error) {
+func fitter(all []Behaviour, word string) func(Behaviour) bool {
 	for _, meaning := range []func(Behaviour) bool{
 		func(b Behaviour) bool { return b.ID == word },
 		func(b Behaviour) bool { return b.Area == word || b.Area == "sig-"+word },
 		func(b Behaviour) bool { return slices.Contains(b.Components, word) },
 	} {
 		if slices.ContainsFunc(all, meaning) {
-			return meaning, nil
+			return meaning
 		}
 	}
 	pattern, err := regexp.Compile(word)
@@ -60,7 +62,7 @@ func fitter(all []Behaviour, word string) (func(Behaviour) bool, error) {
 	return func(b Behaviour) bool {
 		return pattern.MatchString(b.ID) || pattern.MatchString(b.Title) || pattern.MatchString(b.Promise) ||
 			strings.Contains(strings.ToLower(b.ID), quoted)
-	}, nil
+	}
 }
 
 // Judging chooses the behaviours that judge any of some components.
