@@ -58,7 +58,7 @@ func (g *generator) container(c *v1.Container, previous []v1.ContainerStatus, k 
 	if newest == nil {
 		return g.withoutContainer(c, before, k)
 	}
-	out := g.fromRuntime(c, newest)
+	out := g.fromRuntime(c, newest, k)
 	if out.State.Terminated == nil {
 		if older := g.State.Previous(c.Name); older != nil && older.Exited() {
 			out.LastTerminationState.Terminated = g.terminated(older)
@@ -92,14 +92,20 @@ func (g *generator) container(c *v1.Container, previous []v1.ContainerStatus, k 
 	return out
 }
 
+// toBeStarted is what a container waits for that has not run yet, whether the runtime has
+// made it or not: to whoever looks, those are one.
+func (g *generator) toBeStarted(k kind) *v1.ContainerStateWaiting {
+	if len(g.Pod.Spec.InitContainers) > 0 && k != ephemeralKind {
+		return &v1.ContainerStateWaiting{Reason: reasonInitializing}
+	}
+	return &v1.ContainerStateWaiting{Reason: reasonCreating}
+}
+
 // withoutContainer is the status of a container of which the runtime has nothing.
 func (g *generator) withoutContainer(c *v1.Container, before *v1.ContainerStatus, k kind) v1.ContainerStatus {
 	started := false
 	out := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &started}
-	waiting := &v1.ContainerStateWaiting{Reason: reasonCreating}
-	if len(g.Pod.Spec.InitContainers) > 0 && k != ephemeralKind {
-		waiting.Reason = reasonInitializing
-	}
+	waiting := g.toBeStarted(k)
 	if held, ok := g.Held[c.Name]; ok {
 		waiting = &v1.ContainerStateWaiting{Reason: held.Reason, Message: held.Message}
 	}
@@ -177,7 +183,7 @@ func (g *generator) anyRegularMade() bool {
 }
 
 // fromRuntime is what the runtime says of a container.
-func (g *generator) fromRuntime(c *v1.Container, have *runtime.Container) v1.ContainerStatus {
+func (g *generator) fromRuntime(c *v1.Container, have *runtime.Container, k kind) v1.ContainerStatus {
 	image := have.GetImage().GetUserSpecifiedImage()
 	if image == "" {
 		image = have.GetImage().GetImage()
@@ -196,7 +202,7 @@ func (g *generator) fromRuntime(c *v1.Container, have *runtime.Container) v1.Con
 	case have.Exited():
 		out.State.Terminated = g.terminated(have)
 	default:
-		out.State.Waiting = &v1.ContainerStateWaiting{Reason: reasonCreating}
+		out.State.Waiting = g.toBeStarted(k)
 	}
 	g.containerResources(c, have, &out)
 	if user := have.GetUser().GetLinux(); user != nil && have.Running() {

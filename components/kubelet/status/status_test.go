@@ -226,3 +226,21 @@ func TestReplacedContainerIsShownAsItWas(t *testing.T) {
 		t.Error("a container that ended leaves its pod ready")
 	}
 }
+
+func TestAMadeContainerWaitsLikeOneThatIsNotMade(t *testing.T) {
+	const created = runtimeapi.ContainerState_CONTAINER_CREATED
+	pod := podWith(v1.RestartPolicyNever, "a")
+	pod.Spec.InitContainers = []v1.Container{{Name: "first", Image: "x"}, {Name: "second", Image: "x"}}
+	for name, state := range map[string]*runtime.Pod{"made": stateOf(container("first", "1", created, 0)), "not made": nil} {
+		got := Generate(Input{
+			Pod: pod, State: state, RuntimeName: "containerd", Now: metav1.Now(),
+			Started:  func(string) bool { return false },
+			ReadyNow: func(string, *v1.Container) bool { return false },
+		})
+		for _, c := range append(got.InitContainerStatuses, got.ContainerStatuses...) {
+			if c.State.Waiting == nil || c.State.Waiting.Reason != "PodInitializing" {
+				t.Errorf("with the first init container %s, container %s is %+v, not waiting with PodInitializing", name, c.Name, c.State)
+			}
+		}
+	}
+}
