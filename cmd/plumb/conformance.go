@@ -69,6 +69,7 @@ no longer), and with 1 if that could not be found out.`,
 		Example: `  plumb conformance
   plumb conformance --focus sig-apps --focus kube-proxy
   plumb conformance --clusters 3
+  plumb conformance --reference all
   plumb conformance --resume
   plumb conformance --kubeconfig ~/.kube/config --shard 1/4
   plumb conformance --component kube-proxy=./my-proxy`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,12 +26,14 @@ type targetFlags struct {
 	kubeconfig string
 	nodes      int
 	clusters   int
+	reference  []string
 }
 
 func (t *targetFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&t.name, "name", "", "test this cluster of this host (default: boot one for the run)")
 	flags.StringVar(&t.kubeconfig, "kubeconfig", "", "test this cluster, of whatever kind")
 	flags.IntVar(&t.nodes, "nodes", 2, "number of nodes of a cluster that is booted")
+	flags.StringArrayVar(&t.reference, "reference", nil, "NAME[,NAME...]: boot with Kubernetes' own component in the place of ours: "+strings.Join(reference.Names(), ", ")+", or "+reference.All)
 	flags.IntVar(&t.clusters, "clusters", 1, "boot so many clusters: the first takes what runs side by side, the others what runs alone")
 }
 
@@ -43,12 +46,15 @@ func (t *targetFlags) open(cmd *cobra.Command) (targets []session.Target, done f
 		if t.clusters > 1 {
 			return nil, nil, errors.New("--clusters is about clusters that are booted for the run, and excludes --name and --kubeconfig")
 		}
+		if len(t.reference) > 0 {
+			return nil, nil, errors.New("--reference is about a cluster that is booted for the run, and excludes --name and --kubeconfig")
+		}
 		target, err := t.find(cmd)
 		return []session.Target{target}, func() {}, err
 	}
-	words := fmt.Sprintf("a cluster of Plumbline's components, nodes: %d", t.nodes)
-	if t.clusters > 1 {
-		words = fmt.Sprintf("%d clusters of Plumbline's components, nodes of each: %d", t.clusters, t.nodes)
+	names, err := reference.Parse(t.reference)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--reference: %w", err)
 	}
 	var ends []func()
 	done = func() {
@@ -57,25 +63,44 @@ func (t *targetFlags) open(cmd *cobra.Command) (targets []session.Target, done f
 		}
 	}
 	for number := range t.clusters {
-		description := descriptionForRun(t.nodes)
-		if number > 0 {
-			description.Metadata.Name = fmt.Sprintf("%s-%d", description.Metadata.Name, number+1)
-		}
-		if err = description.Validate(); err != nil {
-			break
-		}
-		var target session.Target
-		var end func()
-		if target, end, err = bootForRun(cmd, description, words); err != nil {
-			break
+		target, end, err := t.boot(cmd, number, names)
+		if err != nil {
+			done()
+			return nil, nil, err
 		}
 		targets, ends = append(targets, target), append(ends, end)
 	}
-	if err != nil {
-		done()
-		return nil, nil, err
-	}
 	return targets, done, nil
+}
+
+// boot boots one of the clusters, with Kubernetes' own components of these names.
+func (t *targetFlags) boot(cmd *cobra.Command, number int, theirs []string) (target session.Target, done func(), err error) {
+	description := descriptionForRun(t.nodes)
+	if number > 0 {
+		description.Metadata.Name = fmt.Sprintf("%s-%d", description.Metadata.Name, number+1)
+	}
+	screen := newScreen(cmd, outputFlag{})
+	err = reference.Place(cmd.Context(), description, theirs, screen.step)
+	screen.clear()
+	if err != nil {
+		return target, nil, fmt.Errorf("--reference: %w", err)
+	}
+	if err := description.Validate(); err != nil {
+		return target, nil, err
+	}
+	return bootForRun(cmd, description, t.words(theirs))
+}
+
+// words say what is booted.
+func (t *targetFlags) words(theirs []string) string {
+	components := "Plumbline's components"
+	if len(theirs) > 0 {
+		components += " with Kubernetes' own " + strings.Join(theirs, ", ")
+	}
+	if t.clusters > 1 {
+		return fmt.Sprintf("%d clusters of %s, nodes of each: %d", t.clusters, components, t.nodes)
+	}
+	return fmt.Sprintf("a cluster of %s, nodes: %d", components, t.nodes)
 }
 
 // find finds the cluster that is named.
