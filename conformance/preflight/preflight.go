@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -51,32 +49,7 @@ func Connect(ctx context.Context, kubeconfig string) (*Cluster, error) {
 		return nil, fmt.Errorf("the cluster at %s (from %s) does not answer: %w", config.Host, kubeconfig, err)
 	}
 	c.Version = version.GitVersion
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("the cluster at %s does not list its nodes: the suite needs an administrator's kubeconfig: %w", config.Host, err)
-	}
-	for i := range nodes.Items {
-		if takesPods(&nodes.Items[i]) {
-			c.Nodes = append(c.Nodes, nodes.Items[i].Name)
-		}
-	}
-	if len(c.Nodes) == 0 {
-		return nil, fmt.Errorf("the cluster at %s has %d nodes, none of which is Ready and takes ordinary pods", config.Host, len(nodes.Items))
-	}
-	return c, nil
-}
-
-func takesPods(node *corev1.Node) bool {
-	ready := false
-	for _, condition := range node.Status.Conditions {
-		ready = ready || condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue
-	}
-	for _, taint := range node.Spec.Taints {
-		ready = ready && taint.Effect == corev1.TaintEffectPreferNoSchedule
-	}
-	return ready && !node.Spec.Unschedulable
+	return c, c.findNodes(ctx)
 }
 
 // Alive asks whether the cluster answers, for a while, since a busy one may pause.

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,26 @@ func TestAClusterThatWillDo(t *testing.T) {
 	}
 	if err := c.Alive(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestANodeThatBecameReadyJustNowIsWaitedFor(t *testing.T) {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node-1"},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+	}
+	client := fake.NewClientset(node)
+	client.PrependWatchReactor("nodes", func(ktesting.Action) (bool, watch.Interface, error) {
+		events := watch.NewFakeWithChanSize(1, false)
+		settled := node.DeepCopy()
+		settled.Spec.Taints = nil
+		events.Modify(settled)
+		return true, events, nil
+	})
+	c := &Cluster{Client: client}
+	if err := c.findNodes(t.Context()); err != nil || !slices.Equal(c.Nodes, []string{"node-1"}) {
+		t.Errorf("found %v, %v", c.Nodes, err)
 	}
 }
 
