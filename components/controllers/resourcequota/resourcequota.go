@@ -4,6 +4,7 @@ package resourcequota
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -68,6 +69,12 @@ func New(env *controller.Env, workers int, period time.Duration) (controller.Con
 			}
 		},
 	})
+	// Quotas are counted from where they come from: another watch may not know yet of one that is being counted for.
+	c.counters[corev1.Resource("resourcequotas")] = &counter{
+		evaluator: generic.NewObjectCountEvaluator(corev1.Resource("resourcequotas"), c.listQuotas, corev1.ResourceQuotas),
+		synced:    quotas.Informer().HasSyncedChecker(),
+	}
+	c.watch(quotas.Informer(), c.counters[corev1.Resource("resourcequotas")].evaluator)
 	for _, evaluator := range quota.Evaluators(c.lister, env.Clock) {
 		at := corev1.SchemeGroupVersion.WithResource(evaluator.GroupResource().Resource)
 		switch at.Resource {
@@ -83,6 +90,15 @@ func New(env *controller.Env, workers int, period time.Duration) (controller.Con
 		c.watch(informer.Informer(), evaluator)
 	}
 	return c, nil
+}
+
+func (c *Controller) listQuotas(namespace string) ([]runtime.Object, error) {
+	found, err := c.quotas.ResourceQuotas(namespace).List(labels.Everything())
+	objects := make([]runtime.Object, len(found))
+	for i, q := range found {
+		objects[i] = q
+	}
+	return objects, err
 }
 
 func (c *Controller) lister(at schema.GroupVersionResource) (cache.GenericLister, error) {
@@ -162,6 +178,34 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 		return err
 	}
 	used, countErr := quotav1.CalculateUsage(key.Namespace, q.Spec.Scopes, q.Spec.Hard, registry, q.Spec.ScopeSelector)
+	status := withUsage(q, used)
+	if equality.Semantic.DeepEqual(q.Status, status) {
+		// What admission added meanwhile may not have come here, and would wake nobody when it does.
+		stale, err := c.stale(ctx, q)
+		if stale {
+			return fmt.Errorf("%s was changed while it was counted", key)
+		}
+		return errors.Join(err, countErr)
+	}
+	updated := q.DeepCopy()
+	updated.Status = status
+	if _, err := c.env.Client.CoreV1().ResourceQuotas(key.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	return countErr
+}
+
+// stale says whether the API server has a newer version of a quota. The controller's role may list and not get.
+func (c *Controller) stale(ctx context.Context, q *corev1.ResourceQuota) (bool, error) {
+	live, err := c.env.Client.CoreV1().ResourceQuotas(q.Namespace).List(ctx, metav1.SingleObject(q.ObjectMeta))
+	if err != nil || len(live.Items) == 0 {
+		return false, err
+	}
+	return live.Items[0].ResourceVersion != q.ResourceVersion, nil
+}
+
+// withUsage is a quota's status with what was counted; what could not be counted stays as it was.
+func withUsage(q *corev1.ResourceQuota, used corev1.ResourceList) corev1.ResourceQuotaStatus {
 	status := corev1.ResourceQuotaStatus{Hard: q.Spec.Hard.DeepCopy(), Used: corev1.ResourceList{}}
 	for name, amount := range q.Status.Used {
 		if _, limited := q.Spec.Hard[name]; limited {
@@ -171,15 +215,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	for name, amount := range used {
 		status.Used[name] = amount
 	}
-	if equality.Semantic.DeepEqual(q.Status, status) {
-		return countErr
-	}
-	updated := q.DeepCopy()
-	updated.Status = status
-	if _, err := c.env.Client.CoreV1().ResourceQuotas(key.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{}); err != nil {
-		return err
-	}
-	return countErr
+	return status
 }
 
 // registry returns the evaluators that the limits need.
@@ -267,7 +303,7 @@ func (c *Controller) counterOf(resource schema.GroupResource) (*counter, error) 
 	var alias corev1.ResourceName
 	if resource.Group == "" {
 		switch name := corev1.ResourceName(resource.Resource); name {
-		case corev1.ResourceConfigMaps, corev1.ResourceQuotas, corev1.ResourceReplicationControllers, corev1.ResourceSecrets:
+		case corev1.ResourceConfigMaps, corev1.ResourceReplicationControllers, corev1.ResourceSecrets:
 			alias = name
 		}
 	}
