@@ -24,6 +24,7 @@ UNIT       := $$(go list ./... | grep -v /e2e)
 PROCS             ?= 4
 GINKGO_FLAGS      ?=
 CONFORMANCE_FLAGS ?=
+DIFFERENTIAL_FLAGS ?=
 MATRIX_FLAGS      ?=
 
 .PHONY: help
@@ -66,6 +67,10 @@ test: unit e2e ## run the unit tests, then the suites
 .PHONY: conformance
 conformance: build suites ## boot a cluster and run Kubernetes' own conformance suite against it
 	bin/plumb conformance $(CONFORMANCE_FLAGS)
+
+.PHONY: differential
+differential: binary ## compare our scheduler with Kubernetes' own over random clusters and pods
+	bin/plumb differential $(DIFFERENTIAL_FLAGS)
 
 .PHONY: bench
 bench: build ## measure boot, pod start-up and memory

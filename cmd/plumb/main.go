@@ -63,9 +63,9 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
-		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), conformanceCommand(), matrixCommand(), benchCommand(),
+		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), conformanceCommand(), matrixCommand(), differentialCommand(), benchCommand(),
 		doctorCommand(),
-		componentCommand(), superviseCommand(),
+		componentCommand(), superviseCommand(), verdictsCommand(),
 	)
 	return root
 }

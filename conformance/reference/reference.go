@@ -37,6 +37,15 @@ func Suite() binaries.Group {
 	return binaries.Group{Name: "suite", Module: Module, Programs: []binaries.Program{suite}}
 }
 
+// VerdictProgram is the name of the program that asks Kubernetes' own scheduler.
+const VerdictProgram = "verdict"
+
+// Verdict says what Kubernetes' own scheduler thinks of pods and nodes, in the
+// protocol of conformance/differential.
+func Verdict() binaries.Group {
+	return binaries.Group{Name: "verdict", Module: Module, Programs: []binaries.Program{Program(VerdictProgram, "./verdict")}}
+}
+
 // Program is the recipe of a program that reports Kubernetes' version as its own.
 func Program(name, pkg string) binaries.Program {
 	variables := map[string]string{}

@@ -55,12 +55,39 @@ type Program struct {
 
 // Entry is where the set belongs in a cache, given the repository's directory.
 func (g Group) Entry(source string) (cache.Entry, error) {
+	files, err := g.files(source)
 	key := cache.NewKey().Add("binaries/2", g.Programs)
-	err := key.AddFiles(source, g.Module)
+	if err == nil {
+		err = key.AddFiles(source, files...)
+	}
 	if err != nil {
 		err = fmt.Errorf("read the recipes of the %s: %w", g.Name, err)
 	}
 	return cache.Entry{Kind: g.Name, Key: key.String()}, err
+}
+
+// files are what decides how the programs turn out. To programs of other modules
+// those in the module's own folder, its versions, are all that matters.
+func (g Group) files(source string) ([]string, error) {
+	versions, err := os.ReadFile(filepath.Join(source, g.Module, "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	ownSource := func(p Program) bool { return strings.HasPrefix(p.Package, "./") }
+	if slices.ContainsFunc(g.Programs, ownSource) || bytes.Contains(versions, []byte("=> ./")) {
+		return []string{g.Module}, nil
+	}
+	entries, err := os.ReadDir(filepath.Join(source, g.Module))
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			files = append(files, filepath.Join(g.Module, entry.Name()))
+		}
+	}
+	return files, nil
 }
 
 // Build returns the set for the repository at source, building it if the cache lacks it.

@@ -73,6 +73,36 @@ func TestAGroupIsBuiltOnceWithItsVersions(t *testing.T) {
 	}
 }
 
+// TestWhatIsWrittenHereDoesNotAgeWhatIsNot holds that a program of our own in a module does not make programs of other
+// modules be built anew, which takes long.
+func TestWhatIsWrittenHereDoesNotAgeWhatIsNot(t *testing.T) {
+	repository := source(t)
+	module := filepath.Join(repository, "mod")
+	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte("module example.org/mod\n\nrequire example.org/thing v1.37.2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	key := func(pkg string) string {
+		entry, err := binaries.Group{Name: "things", Module: "mod", Programs: []binaries.Program{{Name: "it", Package: pkg}}}.Entry(repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entry.Key
+	}
+	own, other := key("./hello"), key("example.org/thing")
+	if err := os.WriteFile(filepath.Join(module, "hello/main.go"), []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if key("./hello") == own || key("example.org/thing") != other {
+		t.Error("a change of the module's own program must change its key and no other")
+	}
+	if err := os.WriteFile(filepath.Join(module, "go.mod"), []byte("module example.org/mod\n\nrequire example.org/thing v1.37.3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if key("example.org/thing") == other {
+		t.Error("another version must change the key")
+	}
+}
+
 func TestAFailedBuildShowsTheCompilersWords(t *testing.T) {
 	g := group()
 	g.Programs[0].Package = "./no-such-folder"

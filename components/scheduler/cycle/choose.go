@@ -90,7 +90,7 @@ func (s *Scheduler) feasible(ctx context.Context, a *attempt, d *diagnosis.Diagn
 			return nil, status.AsError()
 		}
 		d.Nodes.SetAbsent(status)
-		d.PreFilterMsg = status.Message()
+		d.Rejection = status
 		d.AddPlugin(status)
 		return nil, nil
 	}

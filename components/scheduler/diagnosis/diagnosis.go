@@ -46,6 +46,9 @@ func (s *NodeStatuses) Set(node string, status *fwk.Status) {
 // SetAbsent sets the status of all nodes not mentioned.
 func (s *NodeStatuses) SetAbsent(status *fwk.Status) { s.absent = status }
 
+// All returns the nodes mentioned. The caller must not change it.
+func (s *NodeStatuses) All() map[string]*fwk.Status { return s.byNode }
+
 // Len counts the nodes mentioned.
 func (s *NodeStatuses) Len() int { return len(s.byNode) }
 
@@ -82,8 +85,9 @@ type Diagnosis struct {
 	Nodes *NodeStatuses
 	// Unschedulable and Pending name the plugins that rejected the pod; their events wake it up again.
 	Unschedulable, Pending sets.Set[string]
-	PreFilterMsg           string
-	PostFilterMsg          string
+	// Rejection is why no node was looked at.
+	Rejection     *fwk.Status
+	PostFilterMsg string
 }
 
 // New returns an empty diagnosis.
@@ -118,8 +122,8 @@ type FitError struct {
 func (f *FitError) Error() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "0/%d nodes are available:", f.NumNodes)
-	if f.Diagnosis.PreFilterMsg != "" {
-		fmt.Fprintf(&text, " %s.", f.Diagnosis.PreFilterMsg)
+	if rejection := f.Diagnosis.Rejection.Message(); rejection != "" {
+		fmt.Fprintf(&text, " %s.", rejection)
 	} else if reasons := f.histogram(); len(reasons) > 0 {
 		fmt.Fprintf(&text, " %s.", strings.Join(reasons, ", "))
 	}
