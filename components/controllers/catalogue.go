@@ -27,6 +27,7 @@ import (
 	"github.com/plumbline/plumbline/components/controllers/protection"
 	"github.com/plumbline/plumbline/components/controllers/replicaset"
 	"github.com/plumbline/plumbline/components/controllers/replicationcontroller"
+	"github.com/plumbline/plumbline/components/controllers/resourceclaim"
 	"github.com/plumbline/plumbline/components/controllers/resourcequota"
 	"github.com/plumbline/plumbline/components/controllers/roleaggregation"
 	"github.com/plumbline/plumbline/components/controllers/rootca"
@@ -118,6 +119,9 @@ func catalogue() []entry {
 		{"resourcequota-controller", "resourcequota", "resourcequota-controller", "resourcequota-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return resourcequota.New(env, config.Workers["resource-quota"], config.ResourceQuotaSyncPeriod)
 		}},
+		{"resourceclaim-controller", "resource-claim-controller", "resource-claim-controller", "resource_claim", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return resourceclaim.New(env, config.Workers["resourceclaim"])
+		}},
 		{"certificatesigningrequest-approving-controller", "csrapproving", "certificate-controller", "certificate-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return certificates.NewApprover(env)
 		}},
@@ -158,7 +162,7 @@ func notProvided() []string {
 		"horizontal-pod-autoscaler-controller", "ttl-controller",
 		"device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
+		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
 		"storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
 	}
