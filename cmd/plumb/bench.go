@@ -48,6 +48,7 @@ until a watch shows them Running, one by one and many at once, their image being
 	flags.IntVar(&config.AtOnce, "burst", 30, "pods to start at once")
 	flags.DurationVar(&config.Settle, "settle", 15*time.Second, "how long to leave a cluster alone before its memory is read")
 	output.add(flags)
+	cmd.AddCommand(benchSchedulerCommand())
 	return cmd
 }
 
