@@ -47,8 +47,7 @@ const tick = 10 * time.Millisecond
 func parseUsage(stat, status []byte) (usage, error) {
 	var u usage
 	// The name of the program, in parentheses, may hold anything.
-	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, '(')+1:], []byte(") "))
-	fields := strings.Fields(string(rest))
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const user, system = 11, 12 // counted from the state, which follows the name
 	if len(fields) <= system {
 		return u, fmt.Errorf("/proc/PID/stat has %d fields after the name", len(fields))
