@@ -185,6 +185,7 @@ func superviseCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("supervise is started by plumb up: %w", err)
 			}
+			collectLater()
 			return supervisor.Run(cmd.Context(), starter, cluster.WithImageSets(imageSets()...))
 		},
 	}

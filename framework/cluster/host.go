@@ -111,6 +111,9 @@ func (h *host) component(p part, change v1alpha1.Component) (launch.Component, e
 	}
 	if component.Program == "" {
 		component.Program = c.options.binary
+		if change.Program == "" {
+			component.Env = environment(machine.DefaultEnv(), collectLater, p.env, change.Env)
+		}
 	}
 	if change.Program != "" {
 		component.Program = change.Program
@@ -124,6 +127,10 @@ func (h *host) component(p part, change v1alpha1.Component) (launch.Component, e
 	}
 	return component, nil
 }
+
+// collectLater leaves it to our own components when to collect garbage. By default Go
+// begins before a program's main function does, and in vain.
+var collectLater = []string{"GOGC=off"}
 
 // environment joins settings; of a variable that is set twice the last one counts.
 func environment(lists ...[]string) []string {
