@@ -11,7 +11,7 @@ COMMIT     := $(shell git rev-parse HEAD 2>/dev/null)
 TREE       := $(if $(shell git status --porcelain 2>/dev/null),dirty,clean)
 LDFLAGS    := -s -w -X $(VERSION).gitVersion=v$(KUBERNETES) -X $(VERSION).gitMajor=1 -X $(VERSION).gitMinor=37 -X $(VERSION).gitTreeState=$(TREE) -X $(VERSION).gitCommit=$(COMMIT)
 
-COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-network
+COMPONENTS := etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy plumb-hollow plumb-network
 LINT       := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOTESTSUM  := gotest.tools/gotestsum@v1.13.0
 JUNIT      := artifacts/junit

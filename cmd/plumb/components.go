@@ -14,6 +14,7 @@ import (
 	"github.com/plumbline/plumbline/components/network"
 	"github.com/plumbline/plumbline/components/proxy"
 	"github.com/plumbline/plumbline/components/scheduler"
+	"github.com/plumbline/plumbline/framework/hollow"
 )
 
 // components are the programs that this binary also is. Each is made only when it
@@ -26,6 +27,7 @@ func components() map[string]func() *cobra.Command {
 		"kube-proxy":              proxy.Command,
 		"kube-scheduler":          func() *cobra.Command { return scheduler.Command() },
 		"kubelet":                 kubelet.Command,
+		"plumb-hollow":            hollow.Command,
 		"plumb-network":           network.Command,
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/plumbline/plumbline/conformance/reference"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	hollow "github.com/plumbline/plumbline/framework/hollow/v1alpha1"
 	"github.com/plumbline/plumbline/framework/supervisor"
 	"github.com/plumbline/plumbline/framework/wire"
 )
@@ -21,6 +22,8 @@ import (
 type upFlags struct {
 	name       string
 	nodes      int
+	hollow     int
+	script     string
 	config     string
 	components []string
 	images     []string
@@ -36,6 +39,7 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Boot a cluster",
 		Example: `  plumb up --nodes 2
+  plumb up --nodes 1 --hollow 500
   plumb up --name swapped --component kube-scheduler=./my-scheduler
   plumb up --reference kube-scheduler,kube-proxy
   plumb up --images conformance --images ./mine.tar
@@ -52,6 +56,8 @@ func upCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "name", "", "name of the cluster (default \"default\")")
 	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
+	flags.IntVar(&f.hollow, "hollow", 0, "number of hollow nodes: simulated ones, without machines")
+	flags.StringVar(&f.script, "hollow-script", "", "file that describes hollow nodes and what their pods do, "+hollow.APIVersion+" "+hollow.Kind+"; with --hollow, as many of its nodes")
 	flags.StringVar(&f.config, "config", "", "file with a description of the cluster, "+v1alpha1.APIVersion+" "+v1alpha1.Kind)
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=PATH: run the executable at PATH in the place of a component; may be given several times")
 	flags.StringArrayVar(&f.reference, "reference", nil, "NAME[,NAME...]: run Kubernetes' own component in the place of ours: "+strings.Join(reference.Names(), ", ")+", or "+reference.All)
@@ -79,6 +85,9 @@ func (f *upFlags) description(cmd *cobra.Command) (*v1alpha1.Cluster, error) {
 		if cmd.Flags().Changed("nodes") {
 			return nil, errors.New("--nodes and --config exclude each other: the file lists the nodes")
 		}
+	}
+	if err := f.placeHollow(cmd, description); err != nil {
+		return nil, err
 	}
 	if f.name != "" {
 		description.Metadata.Name = f.name
@@ -114,6 +123,39 @@ func (f *upFlags) description(cmd *cobra.Command) (*v1alpha1.Cluster, error) {
 	}
 	description.Default()
 	return description, description.Validate()
+}
+
+// placeHollow adds the hollow nodes that the flags ask for.
+func (f *upFlags) placeHollow(cmd *cobra.Command, description *v1alpha1.Cluster) error {
+	counted, scripted := cmd.Flags().Changed("hollow"), f.script != ""
+	if !counted && !scripted {
+		return nil
+	}
+	if description.Spec.Hollow != nil {
+		return errors.New("--hollow, --hollow-script: the description of --config has spec.hollow already")
+	}
+	spec := &hollow.Spec{}
+	if scripted {
+		data, err := os.ReadFile(f.script)
+		if err != nil {
+			return fmt.Errorf("--hollow-script: %w", err)
+		}
+		if spec, err = hollow.ReadPlain(data); err != nil {
+			return fmt.Errorf("--hollow-script %s: %w", f.script, err)
+		}
+	}
+	switch {
+	case f.hollow < 0:
+		return fmt.Errorf("--hollow: %d is negative", f.hollow)
+	case counted && len(spec.Nodes) > 1:
+		return errors.New("--hollow: the file of --hollow-script has several groups of nodes: say there how many each has")
+	case counted && len(spec.Nodes) == 0:
+		spec.Nodes = []hollow.Group{{Count: f.hollow}}
+	case counted:
+		spec.Nodes[0].Count = f.hollow
+	}
+	description.Spec.Hollow = spec
+	return nil
 }
 
 // placeReference puts Kubernetes' own components in, where they were asked for.

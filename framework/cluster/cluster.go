@@ -140,7 +140,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 		return c.because(ctx, err)
 	}
 	c.reach("machines", "machines up, components started")
-	ctx, limit := context.WithTimeout(ctx, bootTimeout())
+	ctx, limit := context.WithTimeout(ctx, bootTimeout()+hollowTimeout(c.hollowCount()))
 	defer limit()
 	if err := c.Component(v1alpha1.ControlPlaneName, APIServer).WaitReady(ctx); err != nil {
 		return c.because(ctx, err)
@@ -160,8 +160,13 @@ func (c *Cluster) boot(ctx context.Context) error {
 	group.Go(func() error { return c.installAddons(installing) })
 	group.Go(func() error {
 		err := c.WaitNodesReady(installing, names...)
+		text := fmt.Sprintf("%d nodes Ready", len(names))
+		if count := c.hollowCount(); err == nil && count > 0 {
+			err = c.WaitHollowReady(installing, count)
+			text = fmt.Sprintf("%d nodes and %d hollow ones Ready", len(names), count)
+		}
 		if err == nil {
-			c.reach("nodes", fmt.Sprintf("%d nodes Ready", len(names)))
+			c.reach("nodes", text)
 		}
 		return err
 	})

@@ -21,6 +21,7 @@ const (
 	Kubelet           = "kubelet"
 	Proxy             = "kube-proxy"
 	Network           = "plumb-network"
+	Hollow            = "plumb-hollow"
 )
 
 const etcdURL = "http://127.0.0.1:2379"
@@ -30,6 +31,9 @@ const etcdURL = "http://127.0.0.1:2379"
 func (c *Cluster) startControlPlane(ctx context.Context) error {
 	files, err := c.controlPlaneFiles()
 	if err != nil {
+		return err
+	}
+	if err := c.describeHollow(files); err != nil {
 		return err
 	}
 	h, err := c.startMachine(ctx, machinePlan{
@@ -43,14 +47,18 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	secure := &tls.Config{Certificates: []tls.Certificate{admin}}
-	return h.startAll([]part{
+	parts := []part{
 		{name: Etcd, args: c.etcdArgs(), ready: &launch.Probe{URL: etcdURL + "/health"}},
 		{name: APIServer, args: c.apiServerArgs(), ready: &launch.Probe{URL: fmt.Sprintf("https://127.0.0.1:%d/readyz", apiPort), TLS: secure}},
 		{name: ControllerManager, args: c.controllerManagerArgs(), ready: &launch.Probe{URL: "https://127.0.0.1:10257/healthz"}},
 		{name: Scheduler, args: c.schedulerArgs(), ready: &launch.Probe{URL: "https://127.0.0.1:10259/healthz"}},
 		// The control plane runs no pods, but reaches those of the nodes: webhooks and aggregated APIs.
 		{name: Network, args: c.networkArgs(v1alpha1.ControlPlaneName)},
-	})
+	}
+	if c.spec.Spec.Hollow != nil {
+		parts = append(parts, hollowPart())
+	}
+	return h.startAll(parts)
 }
 
 func (c *Cluster) etcdArgs() []string {
@@ -95,7 +103,7 @@ func (c *Cluster) apiServerArgs() []string {
 
 func (c *Cluster) controllerManagerArgs() []string {
 	key := func(name string) string { return pkiDirectory + "/" + name }
-	return []string{
+	args := []string{
 		"--kubeconfig=" + fmt.Sprintf(confFormat, "controller-manager"),
 		"--client-ca-file=" + key("ca.crt"),
 		"--allocate-node-cidrs=true", "--cluster-cidr=" + c.addresses.pods.String(),
@@ -105,6 +113,11 @@ func (c *Cluster) controllerManagerArgs() []string {
 		"--use-service-account-credentials=true",
 		"--leader-elect=false",
 	}
+	if hollow := c.spec.Spec.Hollow; hollow != nil {
+		// Thousands of nodes are heard of less often.
+		args = append(args, "--node-monitor-grace-period="+hollow.GracePeriod().String())
+	}
+	return args
 }
 
 func (c *Cluster) schedulerArgs() []string {

@@ -86,6 +86,10 @@ func (c *Cluster) controlPlaneFiles() (map[string]string, error) {
 	f.putConf("controller-manager", server, "system:kube-controller-manager")
 	f.putConf("scheduler", server, "system:kube-scheduler")
 	f.putConf("proxy", server, "system:kube-proxy")
+	if c.spec.Spec.Hollow != nil {
+		// It speaks for many nodes, and makes them.
+		f.putConf("hollow", server, "system:plumb-hollow", "system:masters")
+	}
 	f.putConf("admin", server, adminUser, "system:masters")
 	return f.files, f.err
 }

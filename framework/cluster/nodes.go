@@ -45,9 +45,13 @@ func (c *Cluster) AddNode(ctx context.Context, spec v1alpha1.Machine) error {
 	return c.WaitNodesReady(ctx, spec.Name)
 }
 
-// RemoveNode ends a node's machine and removes its Node object.
+// RemoveNode ends a node's machine and removes its Node object. With the object of a
+// hollow node it is all gone.
 func (c *Cluster) RemoveNode(ctx context.Context, name string) error {
 	if name == v1alpha1.ControlPlaneName || c.host(name) == nil {
+		if c.spec.Spec.Hollow != nil && c.spec.Spec.Hollow.Has(name) {
+			return c.client.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
+		}
 		return fmt.Errorf("cluster %q has no node %q", c.Name(), name)
 	}
 	if err := c.KillMachine(name); err != nil {

@@ -46,6 +46,9 @@ func (c *Cluster) Default() {
 	for i := range c.Spec.Nodes {
 		setDefault(&c.Spec.Nodes[i].Name, fmt.Sprintf("node-%d", i+1))
 	}
+	if c.Spec.Hollow != nil {
+		c.Spec.Hollow.Default()
+	}
 	if c.Spec.Addons.DNS == nil {
 		on := true
 		c.Spec.Addons.DNS = &on
@@ -60,7 +63,7 @@ func setDefault(value *string, usual string) {
 
 // ComponentNames are the components that a description can change.
 func ComponentNames() []string {
-	return []string{"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet", "plumb-network"}
+	return []string{"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet", "plumb-hollow", "plumb-network"}
 }
 
 // maxFabricBits is the longest prefix of a fabric: control plane and nodes have a /24 each of it.
@@ -92,6 +95,9 @@ func (c *Cluster) Validate() error {
 		errs = append(errs, validateNode(node, path)...)
 	}
 	errs = append(errs, validateNetwork(c.Spec.Network, spec.Child("network"))...)
+	if c.Spec.Hollow != nil {
+		errs = append(errs, c.validateHollow(spec.Child("hollow"))...)
+	}
 	for name, component := range c.Spec.Components {
 		errs = append(errs, validateComponent(name, component, spec.Child("components").Key(name))...)
 	}
@@ -99,6 +105,26 @@ func (c *Cluster) Validate() error {
 		errs = append(errs, validateImages(entry, spec.Child("images").Index(i))...)
 	}
 	return errs.ToAggregate()
+}
+
+// validateHollow also holds hollow nodes apart from machines, in names and addresses.
+func (c *Cluster) validateHollow(path *field.Path) field.ErrorList {
+	errs := c.Spec.Hollow.Validate(path)
+	for _, node := range c.Spec.Nodes {
+		if c.Spec.Hollow.Has(node.Name) {
+			errs = append(errs, field.Invalid(path.Child("nodes"), node.Name, "is the name of a machine, too"))
+		}
+	}
+	hollow, err := netip.ParsePrefix(c.Spec.Hollow.CIDR)
+	if err != nil {
+		return errs
+	}
+	for name, cidr := range map[string]string{"fabricCIDR": c.Spec.Network.FabricCIDR, "podCIDR": c.Spec.Network.PodCIDR, "serviceCIDR": c.Spec.Network.ServiceCIDR} {
+		if other, err := netip.ParsePrefix(cidr); err == nil && other.Overlaps(hollow) {
+			errs = append(errs, field.Invalid(path.Child("cidr"), c.Spec.Hollow.CIDR, "must not overlap spec.network."+name))
+		}
+	}
+	return errs
 }
 
 // IsImagePath tells the path of an archive of images from the name of a set of images.

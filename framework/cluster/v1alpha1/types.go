@@ -12,6 +12,8 @@ package v1alpha1
 
 import (
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	hollow "github.com/plumbline/plumbline/framework/hollow/v1alpha1"
 )
 
 const (
@@ -43,6 +45,8 @@ type Spec struct {
 	ControlPlane Machine `json:"controlPlane,omitzero"`
 	// Nodes are the machines that run pods.
 	Nodes []Machine `json:"nodes,omitempty"`
+	// Hollow are nodes without machines, and what happens on them.
+	Hollow *hollow.Spec `json:"hollow,omitempty"`
 	// Network holds the ranges of addresses.
 	Network Network `json:"network,omitzero"`
 	// Components changes how single components run, by their program's name.
