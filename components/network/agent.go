@@ -30,9 +30,14 @@ type route struct {
 type routeTable interface {
 	// list returns the routes this agent set, also in an earlier life.
 	list() ([]route, error)
+	// set returns errOffLink where the gateway is on none of the machine's networks.
 	set(route) error
 	remove(route) error
 }
+
+// errOffLink says that no route can lead to a node, whose address is not on this machine's
+// networks: a simulated node, or one that only something else than routes leads to.
+var errOffLink = errors.New("the gateway is not on a network of this machine")
 
 // agent follows the Node objects.
 type agent struct {
@@ -201,7 +206,12 @@ func (a *agent) replace(name string, wanted []route) error {
 	}
 	for _, next := range wanted {
 		if !slices.Contains(a.own[name], next) {
-			if err := a.routes.set(next); err != nil {
+			err := a.routes.set(next)
+			if errors.Is(err, errOffLink) {
+				klog.V(2).InfoS("Not routing", "node", name, "range", next.to, "via", next.via, "err", err)
+				continue
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("route to %s: %w", next.to, err))
 				continue
 			}

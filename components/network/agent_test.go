@@ -20,6 +20,9 @@ func (f *fakeTable) list() ([]route, error) { return slices.Clone(f.routes), nil
 
 // set replaces by destination, as the kernel does.
 func (f *fakeTable) set(r route) error {
+	if r.via.IsValid() && !netip.MustParsePrefix("10.77.0.0/16").Contains(r.via) {
+		return errOffLink
+	}
 	f.routes = slices.DeleteFunc(f.routes, func(o route) bool { return o.to == r.to })
 	f.routes = append(f.routes, r)
 	return nil
@@ -69,6 +72,18 @@ func TestRoutesFollowTheNodes(t *testing.T) {
 	a.nodeGone("node-3")
 	if len(table.routes) != 0 {
 		t.Fatalf("routes %v remain of nodes that are gone", table.routes)
+	}
+}
+
+func TestNodesOnNoLinkGetNoRoute(t *testing.T) {
+	table := &fakeTable{}
+	a := testAgent(t, table)
+	if err := a.routeTo(node("simulated", "100.64.3.1"), []netip.Prefix{netip.MustParsePrefix("100.64.3.0/24")}); err != nil {
+		t.Errorf("a node that is elsewhere is no error: %v", err)
+	}
+	a.nodeChanged(node("node-2", "10.77.1.2", "10.88.1.0/24"))
+	if len(table.routes) != 1 || len(a.own) != 1 {
+		t.Fatalf("routes %v, want only the one to node-2", table.routes)
 	}
 }
 

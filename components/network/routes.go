@@ -35,7 +35,13 @@ func (netlinkRoutes) list() ([]route, error) {
 	return routes, nil
 }
 
-func (netlinkRoutes) set(r route) error { return netlink.RouteReplace(kernelRoute(r)) }
+func (netlinkRoutes) set(r route) error {
+	err := netlink.RouteReplace(kernelRoute(r))
+	if r.via.IsValid() && errors.Is(err, unix.ENETUNREACH) {
+		return errOffLink
+	}
+	return err
+}
 
 func (netlinkRoutes) remove(r route) error {
 	if err := netlink.RouteDel(kernelRoute(r)); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -114,7 +114,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	// The nodes that there are already come first: they are taken over, not made.
 	nodes := f.client.CoreV1().Nodes()
 	known := make(chan struct{})
-	follow(ctx, &work, &cache.ListWatch{
+	f.follow(ctx, &work, &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtimeObject, error) {
 			o.LabelSelector = v1alpha1.Label
 			return nodes.List(ctx, o)
@@ -126,7 +126,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}, &corev1.Node{}, &store[*corev1.Node]{name: nodeName, see: f.seeNode, lose: f.nodeGone, replace: f.onlyNodes, full: known})
 	bound := fields.OneTermNotEqualSelector("spec.nodeName", "").String()
 	pods := f.client.CoreV1().Pods(metav1.NamespaceAll)
-	follow(ctx, &work, &cache.ListWatch{
+	f.follow(ctx, &work, &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtimeObject, error) {
 			o.FieldSelector = bound
 			return pods.List(ctx, o)

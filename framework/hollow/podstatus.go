@@ -100,9 +100,9 @@ func (w writer) terminated(code int32) corev1.ContainerState {
 }
 
 func (w writer) condition(kind corev1.PodConditionType, holds bool, reason string) {
-	c := corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: reason, LastTransitionTime: w.now, ObservedGeneration: w.pod.generation}
-	if holds {
-		c.Status = corev1.ConditionTrue
+	c := corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: w.now, ObservedGeneration: w.pod.generation}
+	if !holds {
+		c.Status, c.Reason = corev1.ConditionFalse, reason
 	}
 	w.status.Conditions = append(w.status.Conditions, c)
 }

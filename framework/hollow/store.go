@@ -3,7 +3,6 @@ package hollow
 import (
 	"context"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -71,8 +70,7 @@ func nodeName(node *corev1.Node) string { return node.Name }
 func podName(pod *corev1.Pod) string    { return pod.Namespace + "/" + pod.Name }
 
 // follow lists and watches until ctx ends.
-func follow(ctx context.Context, work *sync.WaitGroup, source cache.ListerWatcher, kind runtime.Object, into cache.ReflectorStore) {
-	const resync time.Duration = 0
-	reflector := cache.NewReflectorWithOptions(source, kind, into, cache.ReflectorOptions{ResyncPeriod: resync})
+func (f *Fleet) follow(ctx context.Context, work *sync.WaitGroup, source *cache.ListWatch, kind runtime.Object, into cache.ReflectorStore) {
+	reflector := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, f.client), kind, into, cache.ReflectorOptions{})
 	work.Go(func() { reflector.RunWithContext(ctx) })
 }
