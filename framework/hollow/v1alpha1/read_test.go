@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -96,5 +98,21 @@ func TestSpanIsDrawn(t *testing.T) {
 	s := Span{From: time.Second, To: 3 * time.Second}
 	if s.Draw(0) != time.Second || s.Draw(0.5) != 2*time.Second || s.String() != "1s..3s" || Lasting(time.Minute).String() != "1m0s" {
 		t.Errorf("%s: %s, %s", s, s.Draw(0), s.Draw(0.5))
+	}
+}
+
+func TestFixturesAreRead(t *testing.T) {
+	files, err := filepath.Glob("../../../fixtures/hollow/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			_, err = Read(data)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
