@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +11,7 @@ import (
 )
 
 func benchCommand() *cobra.Command {
-	var output outputFlag
+	var results benchResults
 	config := bench.Config{Program: "/proc/self/exe"}
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -22,21 +19,23 @@ func benchCommand() *cobra.Command {
 		Long: `Boots one cluster after the other and measures, in seconds after the command: machines up, API
 answering, nodes Ready, a first application running, DNS answering; what each component holds in
 memory when idle; a Deployment from its creation to all pods Ready; single pods from their creation
-until a watch shows them Running, one by one and many at once, their image being present.`,
+until a watch shows them Running, one by one and many at once, their image being present.
+
+` + exitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := results.readBaseline(); err != nil {
+				return err
+			}
 			log.SetLogger(klog.Background()) // for controller-runtime's client
-			screen := newScreen(cmd, output)
+			screen := newScreen(cmd, results.output)
 			config.Progress = screen.step
 			report, err := bench.Run(cmd.Context(), config)
 			screen.clear()
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return printJSON(cmd.OutOrStdout(), report)
-			}
-			return printReport(cmd.OutOrStdout(), report)
+			return results.tell(cmd.OutOrStdout(), report)
 		},
 	}
 	flags := cmd.Flags()
@@ -47,21 +46,7 @@ until a watch shows them Running, one by one and many at once, their image being
 	flags.IntVar(&config.OneByOne, "pods", 100, "pods to start one by one")
 	flags.IntVar(&config.AtOnce, "burst", 30, "pods to start at once")
 	flags.DurationVar(&config.Settle, "settle", 15*time.Second, "how long to leave a cluster alone before its memory is read")
-	output.add(flags)
+	results.add(flags)
 	cmd.AddCommand(benchSchedulerCommand())
 	return cmd
-}
-
-func printReport(w io.Writer, r *bench.Report) error {
-	fmt.Fprintf(w, "%d clusters with %d nodes each, on %s\n", r.Runs, r.Nodes, r.Host)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WHAT\t\tCOUNT\tMIN\tMEDIAN\tP99\tMAX")
-	for _, f := range r.Figures {
-		show := func(value float64) string { return fmt.Sprintf("%.3f s", value) }
-		if f.Unit == bench.Bytes {
-			show = func(value float64) string { return fmt.Sprintf("%.1f MiB", value/(1<<20)) }
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", f.Group, f.Name, f.Count, show(f.Min), show(f.Median), show(f.P99), show(f.Max))
-	}
-	return table.Flush()
 }

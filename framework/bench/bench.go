@@ -5,8 +5,8 @@
 //
 //	report, err := bench.Run(ctx, bench.Config{Program: "bin/plumb", Runs: 5, Nodes: 2})
 //
-// A report says which machine it is from and how busy that was: a figure without
-// them means nothing.
+// What runs say, and what an earlier report makes of them, is package contest's. Here
+// there is one contender, plumb.
 package bench
 
 import (
@@ -17,8 +17,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/plumbline/plumbline/framework/bench/contest"
+	"github.com/plumbline/plumbline/framework/bench/measure"
 	"github.com/plumbline/plumbline/framework/supervisor"
 )
+
+// Contender is what the results call the program that is measured.
+const Contender = "plumb"
 
 // Config says what to measure, and how often.
 type Config struct {
@@ -61,38 +66,27 @@ func (c Config) Validate() error {
 	return errs.ToAggregate()
 }
 
-// Report is what was measured.
-type Report struct {
-	Host  Host `json:"host"`
-	Runs  int  `json:"runs"`
-	Nodes int  `json:"nodes"`
-	// Figures are in the order in which they were first measured.
-	Figures []Figure `json:"figures"`
+// workload names what is run: figures of another one are not to be compared with.
+func (c Config) workload() string {
+	return fmt.Sprintf("Boot/%dNodes_%dReplicas_%dPods_%dAtOnce", c.Nodes, c.Replicas, c.OneByOne, c.AtOnce)
 }
 
 // Run measures. What it boots it takes down again, also when it fails.
-func Run(ctx context.Context, config Config) (*Report, error) {
+func Run(ctx context.Context, config Config) (contest.Report, error) {
 	if err := config.Validate(); err != nil {
-		return nil, err
+		return contest.Report{}, err
 	}
 	if config.Name == "" {
 		config.Name = "bench"
 	}
-	host, err := describeHost()
-	if err != nil {
-		return nil, err
-	}
-	var all record
-	for run := range config.Runs {
-		m := &measurement{Config: config, record: &all, run: run + 1}
-		if err := m.measure(ctx); err != nil {
-			return nil, fmt.Errorf("run %d of %d: %w", run+1, config.Runs, err)
-		}
-	}
-	if host.LoadAfter, err = load(); err != nil {
-		return nil, err
-	}
-	return &Report{Host: host, Runs: config.Runs, Nodes: config.Nodes, Figures: all.figures()}, nil
+	plan := contest.Plan{Workload: config.workload(), Profile: "idle for " + config.Settle.String(), Contenders: []string{Contender}, Runs: config.Runs}
+	result, err := plan.Run(ctx, func(ctx context.Context, _ string, number int) (measure.Run, error) {
+		m := &measurement{Config: config, record: &record{}, run: number}
+		begun := time.Now()
+		err := m.measure(ctx)
+		return measure.Run{Begun: begun, Took: time.Since(begun), Outcome: measure.Completed, Metrics: m.record.metrics()}, err
+	})
+	return contest.Report{Results: []contest.Result{result}}, err
 }
 
 // measurement is one run.
@@ -125,7 +119,7 @@ func (m *measurement) measure(ctx context.Context) (err error) {
 		err = errors.Join(err, supervised.Down(context.WithoutCancel(ctx)))
 	}()
 	for _, phase := range status.Phases {
-		m.record.duration("boot", phase.Name, status.Since.Add(phase.After).Sub(begun))
+		m.record.duration("boot/"+phase.Name, status.Since.Add(phase.After).Sub(begun))
 	}
 	w, err := newWorkload(ctx, status.Kubeconfig)
 	if err != nil {

@@ -47,7 +47,7 @@ func (m *measurement) firstUse(ctx context.Context, begun time.Time, w *workload
 		}
 		running, err := w.running.await(ctx, "app")
 		if err == nil {
-			m.record.duration("boot", "app", running.Sub(begun))
+			m.record.duration("boot/app", running.Sub(begun))
 		}
 		return err
 	})
@@ -55,7 +55,7 @@ func (m *measurement) firstUse(ctx context.Context, begun time.Time, w *workload
 		if err := w.awaitDNS(ctx, supervised); err != nil {
 			return fmt.Errorf("DNS: %w", err)
 		}
-		m.record.duration("boot", "dns", time.Since(begun))
+		m.record.duration("boot/dns", time.Since(begun))
 		return nil
 	})
 	return group.Wait()
@@ -112,21 +112,22 @@ func (m *measurement) memory(ctx context.Context, supervised *supervisor.Client)
 	if err != nil {
 		return err
 	}
-	var resident, proportional, anonymous int64
+	all := map[string]int64{}
 	for _, machine := range status.Machines {
 		for _, component := range machine.Components {
-			usage := component.Memory
-			if usage == nil {
+			if component.Memory == nil {
 				continue
 			}
-			m.record.bytes("resident memory", component.Name, usage.Resident)
-			m.record.bytes("proportional memory", component.Name, usage.Proportional)
-			m.record.bytes("anonymous memory", component.Name, usage.Anonymous)
-			resident, proportional, anonymous = resident+usage.Resident, proportional+usage.Proportional, anonymous+usage.Anonymous
+			for kind, count := range map[string]int64{
+				"resident": component.Memory.Resident, "proportional": component.Memory.Proportional, "anonymous": component.Memory.Anonymous,
+			} {
+				m.record.bytes("memory/"+kind+"/"+component.Name, count)
+				all[kind] += count
+			}
 		}
 	}
-	m.record.bytes("resident memory", "all", resident)
-	m.record.bytes("proportional memory", "all", proportional)
-	m.record.bytes("anonymous memory", "all", anonymous)
+	for kind, count := range all {
+		m.record.bytes("memory/"+kind+"/all", count)
+	}
 	return nil
 }

@@ -27,7 +27,7 @@ func (m *measurement) pods(ctx context.Context, w *workload) error {
 		if err != nil {
 			return err
 		}
-		m.record.duration("deployment", fmt.Sprintf("%d pods", m.Replicas), took)
+		m.record.duration("deployment/ready", took)
 	}
 	m.say(fmt.Sprintf("%d pods one by one", m.OneByOne))
 	for i := range m.OneByOne {
@@ -35,7 +35,7 @@ func (m *measurement) pods(ctx context.Context, w *workload) error {
 		if err != nil {
 			return err
 		}
-		m.record.duration("pod", "one by one", took)
+		m.record.sample("pod/one by one", took)
 	}
 	m.say(fmt.Sprintf("%d pods at once", m.AtOnce))
 	group, together := errgroup.WithContext(ctx)
@@ -48,7 +48,7 @@ func (m *measurement) pods(ctx context.Context, w *workload) error {
 			}
 			running, err := w.running.await(together, name)
 			if err == nil {
-				m.record.duration("pod", "at once", running.Sub(begun))
+				m.record.sample("pod/at once", running.Sub(begun))
 			}
 			return err
 		})

@@ -55,11 +55,11 @@ func (r *Run) Validate() error {
 		if err := metric.validate(); err != nil {
 			return fmt.Errorf("run %d of %s: metrics[%d]: %w", r.Number, r.Contender, i, err)
 		}
-		if key := metric.Key(); seen[key] {
+		key := metric.Key()
+		if seen[key] {
 			return fmt.Errorf("run %d of %s: metrics[%d]: there are two metrics %s", r.Number, r.Contender, i, key)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 	}
 	for i, point := range r.Bound {
 		if point.After < 0 || point.Pods < 0 {
@@ -90,13 +90,22 @@ const (
 	Perc99  = "Perc99"
 )
 
+// The units that are written in a way of their own where people read them, and those
+// which upstream's benchmark uses.
+const (
+	Bytes         = "bytes"
+	Seconds       = "s"
+	Milliseconds  = "ms"
+	PodsPerSecond = "pods/s"
+)
+
 // Metric is one thing that was measured.
 type Metric struct {
 	// Name is a metric's name as upstream's benchmark has it, "SchedulingThroughput",
 	// and Labels tell those of one name apart, as {"plugin": "NodeAffinity"}.
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
-	// Unit is "pods/s", "ms", "s" or "MB".
+	// Unit is PodsPerSecond, Milliseconds, Seconds, Bytes or another one.
 	Unit   string    `json:"unit"`
 	Better Direction `json:"better"`
 	// Values has Value, or Average, Perc50, Perc90, Perc95 and Perc99.

@@ -1,0 +1,180 @@
+package contest
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/plumbline/plumbline/framework/bench/measure"
+)
+
+// WriteTable writes the result for people to read.
+func (r *Result) WriteTable(to io.Writer) error {
+	if err := r.writeHead(to); err != nil {
+		return err
+	}
+	if len(r.Contenders) == 1 {
+		if err := r.writeFigures(to); err != nil {
+			return err
+		}
+	}
+	for i, contender := range r.Contenders {
+		for _, against := range r.Contenders[i+1:] {
+			var pair []Comparison
+			for _, c := range r.Comparisons {
+				if c.Contender == contender && c.Against == against {
+					pair = append(pair, c)
+				}
+			}
+			if err := writeComparisons(to, pair, len(r.FloorRuns) > 0); err != nil {
+				return err
+			}
+		}
+	}
+	if r.Judgement != nil {
+		return r.Judgement.writeTable(to)
+	}
+	return nil
+}
+
+// writeTable writes the judgement for people to read.
+func (j *Judgement) writeTable(to io.Writer) error {
+	how := "as they are"
+	if j.Yardstick != "" {
+		how = "in terms of " + j.Yardstick
+	}
+	if !j.Baseline.IsZero() {
+		fmt.Fprintf(to, "\nagainst the baseline of %s: %s, figures %s\n", j.Baseline.Format("2006-01-02 15:04"), j.Contender, how)
+	}
+	floor := false
+	for _, c := range j.Comparisons {
+		floor = floor || c.NoiseFloor > 0
+	}
+	if err := writeComparisons(to, j.Comparisons, floor); err != nil {
+		return err
+	}
+	for _, reason := range j.Reasons {
+		fmt.Fprintf(to, "  %s\n", reason)
+	}
+	_, err := fmt.Fprintf(to, "verdict: %s\n", j.Verdict)
+	return err
+}
+
+// writeHead says what was run where, and what went wrong.
+func (r *Result) writeHead(to io.Writer) error {
+	var about []string
+	if r.Workload != "" {
+		about = append(about, r.Workload)
+	}
+	if r.Profile != "" {
+		about = append(about, "profile "+r.Profile)
+	}
+	for _, contender := range r.Contenders {
+		completed, all := 0, runsOf(r.Runs, contender)
+		for _, run := range all {
+			if run.Completed() {
+				completed++
+			}
+		}
+		if completed < len(all) {
+			about = append(about, fmt.Sprintf("%s completed %d of %d runs", contender, completed, len(all)))
+		} else {
+			about = append(about, fmt.Sprintf("%s %s", contender, runs(len(all))))
+		}
+	}
+	fmt.Fprintf(to, "%s\non %s\n", strings.Join(about, ", "), r.Host)
+	for _, run := range r.Broken() {
+		fmt.Fprintf(to, "not completed: run %d of %s, after %.1f s: %s\n", run.Number, run.Contender, run.Took.Seconds(), run.Outcome)
+	}
+	if len(r.NoiseFloor) == 0 {
+		return nil
+	}
+	seen, widest := 0, 0.0
+	var where What
+	for _, c := range r.NoiseFloor {
+		if c.Verdict != NoDifference && c.Verdict != NotFoundOut {
+			seen++
+		}
+		if c.Main() && c.reach() > widest {
+			widest, where = c.reach(), c.What
+		}
+	}
+	_, err := fmt.Fprintf(to, "noise floor, %s against itself: a difference seen in %d of %d figures; the widest interval of a main figure is ±%.1f%%, of %s\n",
+		r.Contenders[0], seen, len(r.NoiseFloor), widest*100, where)
+	return err
+}
+
+func runs(count int) string {
+	if count == 1 {
+		return "1 run"
+	}
+	return fmt.Sprintf("%d runs", count)
+}
+
+// writeFigures is the table of a single contender.
+func (r *Result) writeFigures(to io.Writer) error {
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FIGURE\tRUNS\tMEDIAN\tMIN\tMAX\tSPREAD")
+	for _, f := range r.Figures {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\n", f.What, f.Runs, amount(f.Median, f.Unit), amount(f.Min, f.Unit), amount(f.Max, f.Unit), percent(f.Spread))
+	}
+	return table.Flush()
+}
+
+// writeComparisons is the table of a pair.
+func writeComparisons(to io.Writer, pair []Comparison, floor bool) error {
+	if len(pair) == 0 {
+		return nil
+	}
+	contender, against := pair[0].Contender, pair[0].Against
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	interval := "INTERVAL"
+	if i := slices.IndexFunc(pair, func(c Comparison) bool { return c.Interval != nil }); i >= 0 {
+		interval = strconv.FormatFloat(math.Round(pair[i].Interval.Confidence*1e3)/10, 'f', -1, 64) + "% INTERVAL"
+	}
+	fmt.Fprintf(table, "FIGURE\t%s\tSPREAD\t%s\tSPREAD\tRATIO\t%s\tFLOOR\t%s IS\n", contender, against, interval, contender)
+	for _, c := range pair {
+		ratio, interval, noise := "-", "-", "-"
+		if c.Ratio > 0 {
+			ratio = fmt.Sprintf("%.3f", c.Ratio)
+		}
+		if c.Interval != nil {
+			interval = fmt.Sprintf("%.3f to %.3f", c.Interval.Low, c.Interval.High)
+		}
+		if floor {
+			noise = fmt.Sprintf("±%.1f%%", c.NoiseFloor*100)
+		}
+		said := string(c.Verdict)
+		if c.Reason != "" {
+			said += ": " + c.Reason
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.What, sampled(c.Sample, c.Unit), percent(c.Sample.Spread),
+			sampled(c.AgainstSample, c.Unit), percent(c.AgainstSample.Spread), ratio, interval, noise, said)
+	}
+	return table.Flush()
+}
+
+func sampled(s Summary, unit string) string {
+	if s.Runs == 0 {
+		return "-"
+	}
+	return amount(s.Median, unit)
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.1f%%", share*100) }
+
+// amount is a figure with its unit, in four digits that tell something.
+func amount(value float64, unit string) string {
+	if unit == measure.Bytes {
+		value, unit = value/(1<<20), "MiB"
+	}
+	digits := 0
+	if value != 0 {
+		digits = min(max(3-int(math.Floor(math.Log10(math.Abs(value)))), 0), 9)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%.*f %s", digits, value, unit))
+}
