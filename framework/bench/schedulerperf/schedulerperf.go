@@ -11,6 +11,7 @@
 package schedulerperf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/plumbline/plumbline/framework/bench/workload"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/expect"
 )
 
 // DefaultPatience is how long a wait lasts in which nothing gets on.
@@ -38,6 +40,8 @@ type Config struct {
 	// Patience is how long pods are waited for while none of them gets on: bound, tried
 	// or gone. After that the run ends, and its outcome says so. 0 is DefaultPatience.
 	Patience time.Duration
+	// Start is how long the scheduler may take until it serves; 0 is expect.Medium, scaled.
+	Start time.Duration
 	// Cluster is the name of the clusters; empty means "bench".
 	Cluster string
 	// Options are for the clusters.
@@ -58,8 +62,10 @@ func (c Config) Validate() error {
 	if c.Profile.Name == "" {
 		errs = append(errs, field.Required(field.NewPath("Profile"), "one of Profiles()"))
 	}
-	if c.Patience < 0 {
-		errs = append(errs, field.Invalid(field.NewPath("Patience"), c.Patience.String(), "must not be negative"))
+	for name, limit := range map[string]time.Duration{"Patience": c.Patience, "Start": c.Start} {
+		if limit < 0 {
+			errs = append(errs, field.Invalid(field.NewPath(name), limit.String(), "must not be negative"))
+		}
 	}
 	if c.PodsFirst && c.Workload != nil && !measuresOnce(c.Workload) {
 		errs = append(errs, field.Invalid(field.NewPath("PodsFirst"), c.Workload.Name, "must be a workload with one operation createPods that collects metrics and is no steady state"))
@@ -103,9 +109,8 @@ func (c Config) Run(ctx context.Context, contender Contender, number int) (run m
 	if err := c.Validate(); err != nil {
 		return run, err
 	}
-	if c.Patience == 0 {
-		c.Patience = DefaultPatience
-	}
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
+	c.Start = cmp.Or(c.Start, expect.Scaled(expect.Medium))
 	run = measure.Run{
 		Workload: c.Workload.Name, Contender: contender.Name, Profile: c.Profile.Name,
 		Number: number, Begun: time.Now(), Outcome: measure.Completed,

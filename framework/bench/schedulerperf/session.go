@@ -163,7 +163,8 @@ func (s *session) lastWords() string {
 
 // serve waits until the scheduler serves; from then on it may not end.
 func (s *session) serve() error {
-	ctx, cancel := context.WithTimeout(s.ctx, s.Patience)
+	limit := s.Start
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	err := s.scheduler.WaitReady(ctx)
 	switch {
@@ -173,7 +174,7 @@ func (s *session) serve() error {
 	case s.ctx.Err() != nil:
 		return context.Cause(s.ctx)
 	}
-	return outcomef("the scheduler did not serve within %s (it was started %d times): %v%s", s.Patience, 1+s.scheduler.Restarts(), err, s.lastWords())
+	return outcomef("the scheduler did not serve within %s (it was started %d times): %v%s", limit, 1+s.scheduler.Restarts(), err, s.lastWords())
 }
 
 // perform does all operations, one after the other.
