@@ -21,15 +21,18 @@ UNIT       := $$(go list ./... | grep -v /e2e)
 # make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'
 # make conformance CONFORMANCE_FLAGS='--focus sig-apps --retries 1'
 # make matrix MATRIX_FLAGS='--combination=reference'
+# make bench-scheduler SCHEDULER_FLAGS='--workload PodAffinity/5000Nodes --runs 10 --pods-first'
 PROCS             ?= 4
 GINKGO_FLAGS      ?=
 CONFORMANCE_FLAGS ?=
 DIFFERENTIAL_FLAGS ?=
 MATRIX_FLAGS      ?=
+SCHEDULER_FLAGS   ?= --workload SchedulingBasic/500Nodes_5000Pods --runs 5
+SCHEDULER_RESULTS ?= artifacts/bench-scheduler
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: binary ## build bin/plumb with the components' names beside it, and what clusters run
@@ -75,6 +78,10 @@ differential: binary ## compare our scheduler with Kubernetes' own over random c
 .PHONY: bench
 bench: build ## measure boot, pod start-up and memory
 	bin/plumb bench
+
+.PHONY: bench-scheduler
+bench-scheduler: build ## measure our scheduler against Kubernetes' own
+	bin/plumb bench scheduler --contender ours --contender reference --out $(SCHEDULER_RESULTS) $(SCHEDULER_FLAGS)
 
 .PHONY: lint
 lint: ## run the linters

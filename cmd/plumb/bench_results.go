@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -20,6 +21,8 @@ type benchResults struct {
 	directory string
 	against   string
 	baseline  contest.Report
+	// hide says which figures are left out of the table for people; it may be nil.
+	hide func(contest.What) bool
 }
 
 func (b *benchResults) add(flags *pflag.FlagSet) {
@@ -52,12 +55,13 @@ func (b *benchResults) tell(out io.Writer, report contest.Report) error {
 			return fmt.Errorf("--against %s: %w", b.against, err)
 		}
 	}
-	if b.directory != "" {
-		if err := report.Save(b.directory); err != nil {
-			return fmt.Errorf("--out: %w", err)
-		}
+	if err := b.keep(report); err != nil {
+		return err
 	}
-	show := func() error { return report.WriteTable(out) }
+	show := func() error {
+		shown := b.shown(report)
+		return shown.WriteTable(out)
+	}
 	if b.output.json() {
 		show = func() error { return printJSON(out, report) }
 	}
@@ -68,4 +72,29 @@ func (b *benchResults) tell(out io.Writer, report contest.Report) error {
 		return exitStatus(code)
 	}
 	return nil
+}
+
+// keep writes the results into a directory, if one is named.
+func (b *benchResults) keep(report contest.Report) error {
+	if b.directory == "" || len(report.Results) == 0 {
+		return nil
+	}
+	if err := report.Save(b.directory); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
+}
+
+// shown is the report without what is hidden.
+func (b *benchResults) shown(report contest.Report) contest.Report {
+	if b.hide == nil {
+		return report
+	}
+	report.Results = slices.Clone(report.Results)
+	for i := range report.Results {
+		r := &report.Results[i]
+		r.Figures = slices.DeleteFunc(slices.Clone(r.Figures), func(f contest.Figure) bool { return b.hide(f.What) })
+		r.Comparisons = slices.DeleteFunc(slices.Clone(r.Comparisons), func(c contest.Comparison) bool { return b.hide(c.What) })
+	}
+	return report
 }

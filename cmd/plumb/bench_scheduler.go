@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/plumbline/plumbline/conformance/reference"
 	"github.com/plumbline/plumbline/fixtures/workloads"
+	"github.com/plumbline/plumbline/framework/bench/contest"
 	"github.com/plumbline/plumbline/framework/bench/measure"
 	"github.com/plumbline/plumbline/framework/bench/schedulerperf"
 	"github.com/plumbline/plumbline/framework/bench/workload"
@@ -42,8 +41,10 @@ type benchSchedulerFlags struct {
 	name       string
 	podsFirst  bool
 	patience   time.Duration
+	floor      int
 	list       bool
-	output     outputFlag
+	details    bool
+	results    benchResults
 }
 
 func benchSchedulerCommand() *cobra.Command {
@@ -57,13 +58,19 @@ cost in processor time and memory. A scheduler that crashes, binds pods to full 
 told of as that.
 
 Workloads are written in the language of upstream's scheduler_perf, whose files --workload-file reads as
-they are.`,
+they are. Results name the profile, which is part of what they say:
+
+` + profileTexts() + `
+` + exitCodes,
 		Example: `  plumb bench scheduler --list
   plumb bench scheduler --workload SchedulingBasic/500Nodes --contender ours --contender reference --runs 5
   plumb bench scheduler --workload SchedulingBasic/500Nodes --param initNodes=100 --contender mine=./my-scheduler
   plumb bench scheduler --workload-file affinity/performance-config.yaml --workload SchedulingPodAffinity/500Nodes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.results.readBaseline(); err != nil {
+				return err
+			}
 			suites, err := f.suites()
 			if err != nil {
 				return err
@@ -90,8 +97,18 @@ they are.`,
 	flags.BoolVar(&f.podsFirst, "pods-first", false, "create all measured pods before the scheduler is started")
 	flags.DurationVar(&f.patience, "patience", schedulerperf.DefaultPatience, "how long a run goes on while no pod is bound or tried")
 	flags.BoolVar(&f.list, "list", false, "list the workloads that there are")
-	f.output.add(flags)
+	flags.IntVar(&f.floor, "floor-runs", -1, "runs of the first contender against itself, on either side, for the machine's noise; -1 is as many as --runs where contenders are compared by 3 or more")
+	flags.BoolVar(&f.details, "details", false, "show the figures of each plugin, extension point and event in the table, too; results always have them")
+	f.results.add(flags)
 	return cmd
+}
+
+func profileTexts() string {
+	var text strings.Builder
+	for _, p := range schedulerperf.Profiles() {
+		fmt.Fprintf(&text, "  %s: %s\n", p.Name, p.Text)
+	}
+	return text.String()
 }
 
 func profileNames() []string {
@@ -213,7 +230,10 @@ func (f *benchSchedulerFlags) run(cmd *cobra.Command, suites []*workload.Suite) 
 	if f.runs < 1 {
 		return fmt.Errorf("--runs: %d is less than 1", f.runs)
 	}
-	screen := newScreen(cmd, f.output)
+	if !f.details {
+		f.results.hide = detail
+	}
+	screen := newScreen(cmd, f.results.output)
 	defer screen.clear()
 	var contenders []schedulerperf.Contender
 	for _, value := range f.contenders {
@@ -223,45 +243,63 @@ func (f *benchSchedulerFlags) run(cmd *cobra.Command, suites []*workload.Suite) 
 		}
 		contenders = append(contenders, c)
 	}
-	var runs []measure.Run
+	var report contest.Report
 	for _, w := range chosen {
-		for number := 1; number <= f.runs; number++ {
-			for _, c := range contenders {
-				config := schedulerperf.Config{
-					Workload: w, Profile: profile, PodsFirst: f.podsFirst, Patience: f.patience, Cluster: f.name,
-					Progress: func(text string) {
-						screen.step(fmt.Sprintf("%s, %s, run %d of %d: %s", w.Name, c.Name, number, f.runs, text))
-					},
-				}
-				run, err := config.Run(cmd.Context(), c, number)
-				if err != nil {
-					return err
-				}
-				runs = append(runs, run)
-			}
+		result, err := f.contest(cmd.Context(), w, profile, contenders, screen.step)
+		if result.Workload != "" {
+			report.Results = append(report.Results, result)
+		}
+		if err != nil {
+			screen.clear()
+			// What was measured until then is not lost.
+			return errors.Join(err, f.results.keep(report))
 		}
 	}
 	screen.clear()
-	if f.output.json() {
-		return printJSON(cmd.OutOrStdout(), runs)
-	}
-	return printRuns(cmd.OutOrStdout(), runs)
+	return f.results.tell(cmd.OutOrStdout(), report)
 }
 
-func printRuns(w io.Writer, runs []measure.Run) error {
-	for _, run := range runs {
-		fmt.Fprintf(w, "%s, profile %s, %s, run %d: %s in %.1f s\n", run.Workload, run.Profile, run.Contender, run.Number, run.Outcome, run.Took.Seconds())
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, m := range run.Metrics {
-			fmt.Fprintf(table, "  %s\t", m.Key())
-			for _, name := range m.Statistics() {
-				fmt.Fprintf(table, "%s %.3f %s\t", name, m.Values[name], m.Unit)
-			}
-			fmt.Fprintln(table)
-		}
-		if err := table.Flush(); err != nil {
-			return err
+// contest has all contenders run one workload.
+func (f *benchSchedulerFlags) contest(ctx context.Context, w *workload.Workload, profile schedulerperf.Profile, contenders []schedulerperf.Contender, progress func(string)) (contest.Result, error) {
+	plan := contest.Plan{Workload: w.Name, Profile: profile.Name, Runs: f.runs, FloorRuns: f.floor}
+	if f.podsFirst {
+		plan.Profile += ", all pods first"
+	}
+	byName := map[string]schedulerperf.Contender{}
+	for _, c := range contenders {
+		plan.Contenders = append(plan.Contenders, c.Name)
+		byName[c.Name] = c
+	}
+	if f.floor < 0 {
+		plan.FloorRuns = 0
+		if len(contenders) > 1 && f.runs >= leastForInterval {
+			plan.FloorRuns = f.runs
 		}
 	}
-	return nil
+	about := ""
+	plan.Progress = func(text string) { about = w.Name + ", " + text }
+	config := schedulerperf.Config{
+		Workload: w, Profile: profile, PodsFirst: f.podsFirst, Patience: f.patience, Cluster: f.name,
+		Progress: func(text string) { progress(about + ": " + text) },
+	}
+	if err := config.Validate(); err != nil {
+		return contest.Result{}, err
+	}
+	return plan.Run(ctx, func(ctx context.Context, contender string, number int) (measure.Run, error) {
+		return config.Run(ctx, byName[contender], number)
+	})
+}
+
+// leastForInterval is how many runs say anything about noise.
+const leastForInterval = 3
+
+// detail reports whether a figure is left out of the table for people: it is one of the
+// many about a part of the scheduler's work.
+func detail(what contest.What) bool {
+	for _, label := range []string{"plugin", "extension_point", "event"} {
+		if what.Labels[label] != "" {
+			return true
+		}
+	}
+	return false
 }
