@@ -153,6 +153,7 @@ func assemble(ctx context.Context, config *Config, shared *runtime.Shared) (*sch
 		Client:     shared.Client,
 		Pods:       pods,
 		Cache:      cache.New(),
+		DRA:        shared.DRA,
 		Snapshot:   snapshot,
 		Queue:      q,
 		Profiles:   profiles,

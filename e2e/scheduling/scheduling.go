@@ -32,6 +32,7 @@ func Specs(s *suite.Suite) {
 		affinitySpecs(s)
 		pendingSpecs(s)
 		preemptionSpecs(s)
+		claimSpecs(s)
 	})
 }
 

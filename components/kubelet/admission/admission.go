@@ -158,7 +158,7 @@ func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 		name := v1.ResourceName(n)
 		asked := amount(name, requests[name])
 		has, known := allocatable[name]
-		if asked == 0 || !known && !strings.Contains(n, "/") && !strings.HasPrefix(n, v1.ResourceHugePagesPrefix) {
+		if asked == 0 || !known && !strings.Contains(n, "/") && !strings.HasPrefix(n, v1.ResourceHugePagesPrefix) || devices(pod, n) {
 			continue
 		}
 		if capacity := amount(name, has); asked+used[name] > capacity {
@@ -166,6 +166,12 @@ func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 		}
 	}
 	return nil
+}
+
+// devices tells whether the scheduler has met an extended resource by devices, which are not the node's to count.
+func devices(pod *v1.Pod, name string) bool {
+	claim := pod.Status.ExtendedResourceClaimStatus
+	return claim != nil && slices.ContainsFunc(claim.RequestMappings, func(r v1.ContainerExtendedResourceRequest) bool { return r.ResourceName == name })
 }
 
 func outOf(name v1.ResourceName, asked, used, capacity int64) *status.Verdict {

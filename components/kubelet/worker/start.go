@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/environment"
@@ -105,6 +106,10 @@ func (w *worker) prepare(ctx context.Context, pod *v1.Pod, plan lifecycle.Plan) 
 			return nil, err
 		}
 	}
+	if err := preparable(pod); err != nil {
+		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedPrepareDynamicResources", fmt.Sprintf("Failed to prepare dynamic resources: %v", err))
+		return nil, err
+	}
 	if err := w.setGroup(pod); err != nil {
 		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodContainer", fmt.Sprintf("unable to ensure pod container exists: %v", err))
 		return nil, err
@@ -120,6 +125,19 @@ func (w *worker) prepare(ctx context.Context, pod *v1.Pod, plan lifecycle.Plan) 
 	w.reportVolumes(pod, volumeErr)
 	w.volumesUp = volumeErr == nil
 	return config, errors.Join(sandboxErr, volumeErr)
+}
+
+// preparable holds back a pod that has devices by claims: this kubelet knows no drivers that could prepare them.
+func preparable(pod *v1.Pod) error {
+	for i := range pod.Spec.ResourceClaims {
+		if _, _, err := resourceclaim.Name(pod, &pod.Spec.ResourceClaims[i]); err != nil {
+			return err
+		}
+	}
+	for claim := range resourceclaim.PodClaims(pod) {
+		return fmt.Errorf("claim %s: no DRA driver is registered with this kubelet", claim)
+	}
+	return nil
 }
 
 // reportVolumes makes events of volumes that could not be set up.

@@ -19,6 +19,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	critesting "k8s.io/cri-api/pkg/apis/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/plumbline/plumbline/components/kubelet/allocation"
 	"github.com/plumbline/plumbline/components/kubelet/cgroup"
@@ -202,6 +203,26 @@ func TestRefusedPodFails(t *testing.T) {
 	}
 	if slices.Contains(r.runtime.GetCalls(), "RunPodSandbox") {
 		t.Error("a refused pod was started")
+	}
+}
+
+func TestPodWithDevicesIsNotStartedWithoutThem(t *testing.T) {
+	for name, change := range map[string]func(*v1.Pod){
+		"allocated claim":        func(p *v1.Pod) { p.Spec.ResourceClaims[0].ResourceClaimName = ptr.To("gpu") },
+		"claim yet to be made":   func(p *v1.Pod) { p.Spec.ResourceClaims[0].ResourceClaimTemplateName = ptr.To("gpu") },
+		"claim that is not made": nil,
+	} {
+		pod := testPod(v1.RestartPolicyAlways)
+		pod.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "device"}}
+		if change != nil {
+			change(pod)
+		} else {
+			pod.Spec.ResourceClaims[0].ResourceClaimTemplateName = ptr.To("gpu")
+			pod.Status.ResourceClaimStatuses = []v1.PodResourceClaimStatus{{Name: "device"}}
+		}
+		if err := preparable(pod); (err != nil) != (change != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/pluginargs"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultbinder"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultpreemption"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/dynamicresources"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/imagelocality"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/interpodaffinity"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeaffinity"
@@ -145,6 +146,8 @@ func defaultPlugins() []configv1.Plugin {
 		weighted(noderesources.FitName, 1),
 		weighted(podtopologyspread.Name, 2),
 		weighted(interpodaffinity.Name, 2),
+		// Before preemption: better to free a claim that nobody uses than to evict pods.
+		weighted(dynamicresources.Name, 2),
 		{Name: defaultpreemption.Name},
 		weighted(noderesources.BalancedName, 1),
 		weighted(imagelocality.Name, 1),

@@ -11,6 +11,7 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultpreemption"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/dynamicresources"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/interpodaffinity"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeaffinity"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/noderesources"
@@ -68,6 +69,8 @@ func validatePluginConfig(path *field.Path, list []configv1.PluginConfig) []erro
 		switch args := list[i].Args.Object.(type) {
 		case *configv1.DefaultPreemptionArgs:
 			err = defaultpreemption.Validate(at, args)
+		case *configv1.DynamicResourcesArgs:
+			err = dynamicresources.Validate(at, args)
 		case *configv1.InterPodAffinityArgs:
 			err = interpodaffinity.Validate(at, args)
 		case *configv1.NodeAffinityArgs:

@@ -17,18 +17,18 @@ import (
 // Watch feeds the informers' events to cache and queue. It returns what is done once their first lists are taken in.
 // Besides pods and nodes, it watches the resources that registered events name.
 func (s *Scheduler) Watch(factory informers.SharedInformerFactory, registered []fwk.ClusterEvent) ([]cache.DoneChecker, error) {
-	handlers := map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+	handlers := map[source]cache.ResourceEventHandler{
 		factory.Core().V1().Pods().Informer():  cache.ResourceEventHandlerFuncs{AddFunc: s.podAdded, UpdateFunc: s.podUpdated, DeleteFunc: s.podDeleted},
 		factory.Core().V1().Nodes().Informer(): cache.ResourceEventHandlerFuncs{AddFunc: s.nodeAdded, UpdateFunc: s.nodeUpdated, DeleteFunc: s.nodeDeleted},
 	}
 	for _, event := range registered {
-		if informer := informerOf(factory, event.Resource); informer != nil {
-			handlers[informer] = s.mover(event.Resource)
+		if from := s.sourceOf(factory, event.Resource); from != nil {
+			handlers[from] = s.mover(event.Resource)
 		}
 	}
 	var synced []cache.DoneChecker
-	for informer, handler := range handlers {
-		registration, err := informer.AddEventHandler(handler)
+	for from, handler := range handlers {
+		registration, err := from.AddEventHandler(handler)
 		if err != nil {
 			return nil, err
 		}
@@ -37,9 +37,19 @@ func (s *Scheduler) Watch(factory informers.SharedInformerFactory, registered []
 	return synced, nil
 }
 
-// informerOf returns the informer behind a resource that plugins may register for, nil for pods, nodes and what is
-// not in the built-in API.
-func informerOf(factory informers.SharedInformerFactory, resource fwk.EventResource) cache.SharedIndexInformer {
+// source is an informer, or what passes its events on.
+type source interface {
+	AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error)
+}
+
+// sourceOf returns where to hear of a resource that plugins may register for, nil for pods, nodes and what is not in
+// the built-in API.
+func (s *Scheduler) sourceOf(factory informers.SharedInformerFactory, resource fwk.EventResource) source {
+	if s.DRA != nil {
+		if from, found := s.DRA.Source(resource); found {
+			return from
+		}
+	}
 	switch resource {
 	case fwk.PersistentVolume:
 		return factory.Core().V1().PersistentVolumes().Informer()

@@ -15,6 +15,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/cache"
+	"github.com/plumbline/plumbline/components/scheduler/dra"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
 	"github.com/plumbline/plumbline/components/scheduler/queue"
 	"github.com/plumbline/plumbline/components/scheduler/runtime"
@@ -29,6 +30,7 @@ type Config struct {
 	Pods       corelisters.PodLister
 	Cache      *cache.Cache
 	Snapshot   *cache.Snapshot
+	DRA        *dra.Manager // nil: nothing is listened to but informers
 	Queue      *queue.Queue
 	Profiles   map[string]*runtime.Profile
 	Extenders  []fwk.Extender

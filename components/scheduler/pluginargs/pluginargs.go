@@ -3,6 +3,7 @@ package pluginargs
 
 import (
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 )
@@ -29,6 +30,9 @@ func SetDefaults(obj runtime.Object) {
 	case *configv1.DefaultPreemptionArgs:
 		set(&args.MinCandidateNodesPercentage, 10)
 		set(&args.MinCandidateNodesAbsolute, 100)
+	case *configv1.DynamicResourcesArgs:
+		set(&args.FilterTimeout, metav1.Duration{Duration: configv1.DynamicResourcesFilterTimeoutDefault})
+		set(&args.BindingTimeout, metav1.Duration{Duration: configv1.DynamicResourcesBindingTimeoutDefault})
 	case *configv1.InterPodAffinityArgs:
 		set(&args.HardPodAffinityWeight, 1)
 	case *configv1.PodTopologySpreadArgs:

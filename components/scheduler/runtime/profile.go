@@ -19,6 +19,7 @@ import (
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"github.com/plumbline/plumbline/components/scheduler/dra"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
 )
 
@@ -42,6 +43,9 @@ type Shared struct {
 	Metrics     *metrics.Metrics
 	// Recorder makes the event recorder of a scheduler name.
 	Recorder func(schedulerName string) events.EventRecorderLogger
+
+	// DRA is what is known of dynamic resources; made from Client and Informers if it is not given.
+	DRA *dra.Manager
 
 	waiting *waitingPods
 }
@@ -80,6 +84,13 @@ var _ fwk.Handle = &Profile{}
 func NewProfile(ctx context.Context, cfg *configv1.KubeSchedulerProfile, registry Registry, shared *Shared) (*Profile, error) {
 	if shared.waiting == nil {
 		shared.waiting = newWaitingPods()
+	}
+	if shared.DRA == nil {
+		manager, err := dra.NewManager(ctx, shared.Client, shared.Informers)
+		if err != nil {
+			return nil, err
+		}
+		shared.DRA = manager
 	}
 	p := &Profile{
 		PodNominator: shared.Nominator,
@@ -295,8 +306,8 @@ func (p *Profile) EventRecorder() events.EventRecorderLogger { return p.recorder
 // SharedInformerFactory returns the scheduler's informers.
 func (p *Profile) SharedInformerFactory() informers.SharedInformerFactory { return p.shared.Informers }
 
-// SharedDRAManager is nil: dynamic resources are not scheduled here.
-func (p *Profile) SharedDRAManager() fwk.SharedDRAManager { return nil }
+// SharedDRAManager is what is known of dynamic resources.
+func (p *Profile) SharedDRAManager() fwk.SharedDRAManager { return p.shared.DRA }
 
 // SharedCSIManager is nil: volumes are not scheduled here.
 func (p *Profile) SharedCSIManager() fwk.CSIManager { return nil }

@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	helper "k8s.io/component-helpers/resource"
 	"k8s.io/klog/v2"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/ptr"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
@@ -30,7 +32,9 @@ const (
 type Fit struct {
 	ignored       sets.Set[string]
 	ignoredGroups sets.Set[string]
-	scorer        scorer
+	// classes stand for extended resources that are devices; nil without dynamic resources.
+	classes fwk.DeviceClassResolver
+	scorer  scorer
 }
 
 var (
@@ -42,7 +46,7 @@ var (
 )
 
 // NewFit makes the plugin from *NodeResourcesFitArgs.
-func NewFit(_ context.Context, obj runtime.Object, _ fwk.Handle) (fwk.Plugin, error) {
+func NewFit(_ context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 	args, ok := obj.(*configv1.NodeResourcesFitArgs)
 	if !ok {
 		return nil, fmt.Errorf("want args to be of type NodeResourcesFitArgs, got %T", obj)
@@ -52,9 +56,14 @@ func NewFit(_ context.Context, obj runtime.Object, _ fwk.Handle) (fwk.Plugin, er
 	}
 	strategy := args.ScoringStrategy
 	how, shape := ratingOf(strategy)
+	var classes fwk.DeviceClassResolver
+	if handle != nil {
+		classes = handle.SharedDRAManager().DeviceClassResolver()
+	}
 	return &Fit{
 		ignored:       sets.New(args.IgnoredResources...),
 		ignoredGroups: sets.New(args.IgnoredResourceGroups...),
+		classes:       classes,
 		scorer: scorer{
 			resources: strategy.Resources,
 			rating:    how,
@@ -124,7 +133,7 @@ func (f *Fit) lacking(pod *wanted, node fwk.NodeInfo) (reasons []string, hopeles
 	}
 	first := len(reasons)
 	for name, request := range pod.Scalar {
-		if !f.ignores(name) {
+		if !f.ignores(name) && !f.allocates(name, offer) {
 			check(string(name), request, offer.GetScalarResources()[name], used.GetScalarResources()[name])
 		}
 	}
@@ -139,6 +148,11 @@ func (f *Fit) ignores(name v1.ResourceName) bool {
 	}
 	group, _, _ := strings.Cut(string(name), "/")
 	return f.ignored.Has(string(name)) || f.ignoredGroups.Has(group)
+}
+
+// allocates says whether the node's share of an extended resource is devices, which DynamicResources counts.
+func (f *Fit) allocates(name v1.ResourceName, offer fwk.Resource) bool {
+	return f.classes != nil && offer.GetScalarResources()[name] == 0 && f.classes.GetDeviceClass(name) != nil
 }
 
 // PreScore sums up the pod's requests as the strategy counts them.
@@ -165,7 +179,29 @@ func (f *Fit) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, err
 		{Event: clusterevent.Event(fwk.Node, fwk.Add|fwk.UpdateNodeAllocatable), QueueingHintFn: f.nodeChanged},
 		{Event: clusterevent.Event(fwk.AssignedPod, fwk.UpdatePodScaleDown), QueueingHintFn: podShrunk},
 		{Event: clusterevent.Event(fwk.TargetPod, fwk.UpdatePodScaleDown)},
+		{Event: clusterevent.Event(fwk.DeviceClass, fwk.Add|fwk.Update), QueueingHintFn: classChanged},
 	}, nil
+}
+
+// classChanged tells whether a class has come to stand for a resource that the pod requests.
+func classChanged(_ klog.Logger, pod *v1.Pod, older, newer any) (fwk.QueueingHint, error) {
+	was, is, err := clusterevent.Objects[*resourcev1.DeviceClass](older, newer)
+	if err != nil || is == nil {
+		return fwk.Queue, err
+	}
+	names := []string{ptr.Deref(is.Spec.ExtendedResourceName, "")}
+	if was == nil {
+		names = append(names, resourcev1.ResourceDeviceClassPrefix+is.Name)
+	} else if ptr.Deref(was.Spec.ExtendedResourceName, "") == names[0] {
+		return fwk.QueueSkip, nil
+	}
+	requests := helper.PodRequests(pod, helper.PodResourcesOptions{})
+	for _, name := range names {
+		if _, found := requests[v1.ResourceName(name)]; found {
+			return fwk.Queue, nil
+		}
+	}
+	return fwk.QueueSkip, nil
 }
 
 func podGone(_ klog.Logger, _ *v1.Pod, older, newer any) (fwk.QueueingHint, error) {
@@ -201,7 +237,7 @@ func (f *Fit) nodeChanged(_ klog.Logger, pod *v1.Pod, older, newer any) (fwk.Que
 		return fwk.Queue, err
 	}
 	need := requestsOf(pod)
-	if reasons, _ := (&Fit{}).lacking(need, nodeinfo.NewNodeInfo(is)); len(reasons) > 0 {
+	if reasons, _ := (&Fit{classes: f.classes}).lacking(need, nodeinfo.NewNodeInfo(is)); len(reasons) > 0 {
 		return fwk.QueueSkip, nil
 	}
 	if was == nil || grew(need, nodeinfo.NewResource(was.Status.Allocatable), nodeinfo.NewResource(is.Status.Allocatable)) {
