@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/component-base/featuregate"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"github.com/plumbline/plumbline/components/scheduler/configuration"
@@ -24,9 +25,15 @@ type Config struct {
 	// Serving is where and to whom health and metrics are served.
 	Serving serving.Options
 
+	// Features are the feature gates that can be set.
+	Features featuregate.MutableFeatureGate
+
 	// Plugins are further plugins, compiled in by whoever embeds the scheduler.
 	Plugins schedulerruntime.Registry
 }
+
+// GenericWorkload schedules pods in groups (beta, off by default). Kubernetes' other gates are as they are by default.
+const GenericWorkload featuregate.Feature = "GenericWorkload"
 
 // DefaultConfig returns the configuration of a scheduler started without flags.
 func DefaultConfig() (*Config, error) {
@@ -34,7 +41,15 @@ func DefaultConfig() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{Component: component, Serving: serving.Defaults(10259)}, nil
+	features := featuregate.NewFeatureGate()
+	if err := features.Add(map[featuregate.Feature]featuregate.FeatureSpec{GenericWorkload: {PreRelease: featuregate.Beta}}); err != nil {
+		return nil, err
+	}
+	return &Config{Component: component, Serving: serving.Defaults(10259), Features: features}, nil
+}
+
+func (c *Config) enabled(feature featuregate.Feature) bool {
+	return c.Features != nil && c.Features.Enabled(feature)
 }
 
 // Validate says what is wrong, all at once.
@@ -69,6 +84,7 @@ func (f *flags) register(set *pflag.FlagSet, c *Config) {
 	set.StringVar(&f.config, "config", "", "The path to the configuration file (KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1).")
 	set.StringVar(&c.Kubeconfig, "kubeconfig", "", "Path to the kubeconfig of the API server. Ignored if the configuration file names one.")
 	c.Serving.AddFlags(set)
+	c.Features.AddFlag(set)
 	set.BoolVar(&f.leaderElct, "leader-elect", true, "Gain leadership before scheduling.")
 	l := &f.elect.LeaderElection
 	set.DurationVar(&l.LeaseDuration.Duration, "leader-elect-lease-duration", c.Component.LeaderElection.LeaseDuration.Duration, "How long others wait after the leader's last renewal.")

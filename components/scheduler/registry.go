@@ -5,6 +5,7 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultbinder"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/defaultpreemption"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/dynamicresources"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/gangscheduling"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/imagelocality"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/interpodaffinity"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeaffinity"
@@ -26,6 +27,7 @@ func Plugins(m *metrics.Metrics) runtime.Registry {
 		defaultbinder.Name:         defaultbinder.New,
 		defaultpreemption.Name:     defaultpreemption.New(m),
 		dynamicresources.Name:      dynamicresources.New,
+		gangscheduling.Name:        gangscheduling.New,
 		imagelocality.Name:         imagelocality.New,
 		interpodaffinity.Name:      interpodaffinity.New,
 		nodeaffinity.Name:          nodeaffinity.New,

@@ -24,9 +24,12 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/cache"
+	"github.com/plumbline/plumbline/components/scheduler/configuration"
 	"github.com/plumbline/plumbline/components/scheduler/cycle"
 	"github.com/plumbline/plumbline/components/scheduler/extender"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/gangscheduling"
+	"github.com/plumbline/plumbline/components/scheduler/podgroup"
 	"github.com/plumbline/plumbline/components/scheduler/queue"
 	"github.com/plumbline/plumbline/components/scheduler/runtime"
 )
@@ -119,6 +122,13 @@ func assemble(ctx context.Context, config *Config, shared *runtime.Shared) (*sch
 		Nominator:      queue.NewNominator(pods),
 		Metrics:        shared.Metrics,
 	})
+	known := cache.New()
+	if config.enabled(GenericWorkload) {
+		configuration.Enable(component, gangscheduling.Name)
+		if shared.PodGroups, err = podgroup.NewManager(shared.Informers, known); err != nil {
+			return nil, nil, err
+		}
+	}
 	shared.Snapshot, shared.Nominator, shared.Activator, shared.Extenders = snapshot, q.Nominator, q, extenders
 
 	registry := Plugins(shared.Metrics)
@@ -152,7 +162,7 @@ func assemble(ctx context.Context, config *Config, shared *runtime.Shared) (*sch
 	return &scheduler{cycle.New(cycle.Config{
 		Client:     shared.Client,
 		Pods:       pods,
-		Cache:      cache.New(),
+		Cache:      known,
 		DRA:        shared.DRA,
 		Snapshot:   snapshot,
 		Queue:      q,

@@ -20,6 +20,7 @@ import (
 	clientcache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/configuration"
@@ -49,6 +50,11 @@ func (r recorder) WithLogger(klog.Logger) events.EventRecorderLogger { return r 
 
 func start(t *testing.T, config string, plugins runtime.Registry, objects ...apiruntime.Object) *cluster {
 	t.Helper()
+	return startWith(t, &Config{Component: parse(t, config), Plugins: plugins}, objects...)
+}
+
+func parse(t *testing.T, config string) *configv1.KubeSchedulerConfiguration {
+	t.Helper()
 	component, err := configuration.Parse([]byte("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n" + config))
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +62,11 @@ func start(t *testing.T, config string, plugins runtime.Registry, objects ...api
 	if err := configuration.Validate(component); err != nil {
 		t.Fatal(err)
 	}
+	return component
+}
+
+func startWith(t *testing.T, config *Config, objects ...apiruntime.Object) *cluster {
+	t.Helper()
 	c := &cluster{T: t, client: fake.NewClientset(objects...), events: make(chan string, 1000)}
 	c.client.PrependReactor("create", "pods", c.bind)
 	var stop context.CancelFunc
@@ -64,7 +75,7 @@ func start(t *testing.T, config string, plugins runtime.Registry, objects ...api
 		Client: c.client, Informers: newInformers(c.client), Parallelism: 4, Metrics: metrics.New(),
 		Recorder: func(string) events.EventRecorderLogger { return recorder{c.events} },
 	}
-	sched, registered, err := assemble(c.ctx, &Config{Component: component, Plugins: plugins}, shared)
+	sched, registered, err := assemble(c.ctx, config, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,15 +132,20 @@ func (c *cluster) create(pods ...*v1.Pod) {
 // event waits for an event that begins so.
 func (c *cluster) event(prefix string) string {
 	c.Helper()
+	return c.eventWith(func(event string) bool { return strings.HasPrefix(event, prefix) }, prefix)
+}
+
+func (c *cluster) eventWith(wanted func(string) bool, what string) string {
+	c.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
 		select {
 		case event := <-c.events:
-			if strings.HasPrefix(event, prefix) {
+			if wanted(event) {
 				return event
 			}
 		case <-timeout:
-			c.Fatalf("no event %q", prefix)
+			c.Fatalf("no event %q", what)
 		}
 	}
 }

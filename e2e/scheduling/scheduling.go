@@ -33,6 +33,7 @@ func Specs(s *suite.Suite) {
 		pendingSpecs(s)
 		preemptionSpecs(s)
 		claimSpecs(s)
+		gangSpecs(s)
 	})
 }
 

@@ -156,6 +156,17 @@ func defaultPlugins() []configv1.Plugin {
 	}
 }
 
+// Enable adds a plugin, behind the defaults, to every profile that does not name or disable it.
+func Enable(cfg *configv1.KubeSchedulerConfiguration, name string) {
+	is := func(p configv1.Plugin) bool { return p.Name == name || p.Name == "*" }
+	for i := range cfg.Profiles {
+		plugins := &cfg.Profiles[i].Plugins.MultiPoint
+		if !slices.ContainsFunc(plugins.Enabled, is) && !slices.ContainsFunc(plugins.Disabled, is) {
+			plugins.Enabled = append(plugins.Enabled, configv1.Plugin{Name: name})
+		}
+	}
+}
+
 func setProfileDefaults(profile *configv1.KubeSchedulerProfile, scheme *runtime.Scheme) error {
 	set(&profile.Plugins, configv1.Plugins{})
 	profile.Plugins.MultiPoint.Enabled = mergeEnabled(profile.Plugins.MultiPoint)

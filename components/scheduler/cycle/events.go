@@ -69,6 +69,8 @@ func (s *Scheduler) sourceOf(factory informers.SharedInformerFactory, resource f
 		return factory.Resource().V1().ResourceClaims().Informer()
 	case fwk.ResourceSlice:
 		return factory.Resource().V1().ResourceSlices().Informer()
+	case fwk.PodGroup:
+		return factory.Scheduling().V1beta1().PodGroups().Informer()
 	case fwk.DeviceClass:
 		return factory.Resource().V1().DeviceClasses().Informer()
 	}
@@ -133,6 +135,10 @@ func (s *Scheduler) podAdded(obj any) {
 		s.take(pod)
 	case s.ours(pod):
 		s.Queue.Add(pod)
+		if pod.Spec.SchedulingGroup != nil {
+			// Others of its group may have waited for it.
+			s.move(clusterevent.Event(fwk.UnscheduledPod, fwk.Add), nil, pod, nil)
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ type Shared struct {
 	// DRA is what is known of dynamic resources; made from Client and Informers if it is not given.
 	DRA *dra.Manager
 
+	// PodGroups is what is known of groups of pods; nil where they are not scheduled.
+	PodGroups fwk.PodGroupManager
+
 	waiting *waitingPods
 }
 
@@ -324,8 +327,8 @@ func (p *Profile) APIDispatcher() fwk.APIDispatcher { return nil }
 // APICacher is nil, as upstream with SchedulerAsyncAPICalls off, its default.
 func (p *Profile) APICacher() fwk.APICacher { return nil }
 
-// PodGroupManager is nil: pod groups are not scheduled here.
-func (p *Profile) PodGroupManager() fwk.PodGroupManager { return nil }
+// PodGroupManager is what is known of groups of pods, nil where they are not scheduled.
+func (p *Profile) PodGroupManager() fwk.PodGroupManager { return p.shared.PodGroups }
 
 // SignPod returns no signature: results are not shared between pods.
 func (p *Profile) SignPod(context.Context, *v1.Pod) fwk.PodSignature { return nil }
