@@ -23,9 +23,10 @@ type Judgement struct {
 	// Comparisons are of Contender now against itself then. The confidence of each is
 	// such that together they have the one which was asked for.
 	Comparisons []Comparison `json:"comparisons"`
-	// Verdict is Worse if a main figure is; else NotFoundOut if that is so of a main
-	// figure, or for one of the Reasons; else NoDifference, or Better if a main figure
-	// is.
+	// Verdict is Worse if a main figure is; else NotFoundOut if there are Reasons: runs
+	// that were not completed, main figures that could not be compared, or whose
+	// intervals do not even exclude twice as bad; else NoDifference, or Better if a main
+	// figure is.
 	Verdict Verdict  `json:"verdict"`
 	Reasons []string `json:"reasons,omitempty"`
 }
@@ -86,6 +87,22 @@ func together(confidence float64, whats []What) float64 {
 	return 1 - (1-confidence)/float64(max(count, 1))
 }
 
+// twice as bad is what an interval must exclude to say that nothing is worse. One that
+// does not is no sign of health, but of too few runs for so much noise.
+const twice = 2
+
+// atWorst is how many times worse the interval does not exclude the figure to be.
+func (c Comparison) atWorst() float64 {
+	switch {
+	case c.Interval == nil:
+		return 1
+	case c.Better == measure.Higher:
+		return 1 / c.Interval.Low
+	default:
+		return c.Interval.High
+	}
+}
+
 // conclude forms one verdict of many; comparable says whether figures can be held
 // against each other at all.
 func (j *Judgement) conclude(comparable bool) {
@@ -94,8 +111,11 @@ func (j *Judgement) conclude(comparable bool) {
 	for _, c := range j.Comparisons {
 		if c.judges() {
 			said[c.Verdict], judged = true, true
-			if c.Verdict == NotFoundOut {
+			switch {
+			case c.Verdict == NotFoundOut:
 				j.Reasons = append(j.Reasons, fmt.Sprintf("%s: %s", c.What, c.Reason))
+			case c.Verdict == NoDifference && c.atWorst() >= twice:
+				j.Reasons = append(j.Reasons, fmt.Sprintf("%s: the interval is too wide to tell, it goes as far as %.3g times worse", c.What, c.atWorst()))
 			}
 		}
 	}

@@ -99,6 +99,25 @@ func (r *Report) WriteTable(to io.Writer) error {
 	return nil
 }
 
+// Without is the report as it is shown to those who do not care for some figures.
+func (r *Report) Without(uncared func(What) bool) Report {
+	var shown Report
+	comparisons := func(all []Comparison) []Comparison {
+		return slices.DeleteFunc(slices.Clone(all), func(c Comparison) bool { return uncared(c.What) })
+	}
+	for _, result := range r.Results {
+		result.Figures = slices.DeleteFunc(slices.Clone(result.Figures), func(f Figure) bool { return uncared(f.What) })
+		result.Comparisons, result.NoiseFloor = comparisons(result.Comparisons), comparisons(result.NoiseFloor)
+		if result.Judgement != nil {
+			judgement := *result.Judgement
+			judgement.Comparisons = comparisons(judgement.Comparisons)
+			result.Judgement = &judgement
+		}
+		shown.Results = append(shown.Results, result)
+	}
+	return shown
+}
+
 // Save keeps the report in a directory: results.json, which Read reads, perfdash.json,
 // and for each contest in which pods were bound a chart, WORKLOAD_PROFILE.svg.
 func (r *Report) Save(directory string) error {

@@ -106,6 +106,11 @@ func TestAgainstABaseline(t *testing.T) {
 			}
 		}
 	}
+	uneven := func(r *Report) {
+		for i, run := range r.Results[0].Runs {
+			run.Metrics[0].Values[measure.Average] *= float64(i + 1)
+		}
+	}
 	for name, test := range map[string]struct {
 		then, now map[string]float64
 		runs      int
@@ -121,6 +126,7 @@ func TestAgainstABaseline(t *testing.T) {
 		"another machine":                 {map[string]float64{"ours": 100}, map[string]float64{"ours": 50}, 5, twice, NotFoundOut, "", "the machines differ"},
 		"another machine, by a yardstick": {map[string]float64{"ours": 100, "reference": 50}, map[string]float64{"ours": 200, "reference": 100}, 5, twice, NoDifference, "reference", ""},
 		"slower by a yardstick":           {map[string]float64{"ours": 100, "reference": 50}, map[string]float64{"ours": 150, "reference": 100}, 5, twice, Worse, "reference", ""},
+		"too much noise":                  {map[string]float64{"ours": 100}, map[string]float64{"ours": 100}, 3, uneven, NotFoundOut, "", "Throughput Average: the interval is too wide to tell, it goes as far as"},
 		"a broken run":                    {map[string]float64{"ours": 100}, map[string]float64{"ours": 100}, 5, broken, NotFoundOut, "", "run 1 of ours: a node was overfilled"},
 		"slower, and a broken run":        {map[string]float64{"ours": 100}, map[string]float64{"ours": 70}, 5, broken, Worse, "", "run 1 of ours: a node was overfilled"},
 		"a contender that is new":         {map[string]float64{"ours": 100}, map[string]float64{"alpha": 1, "ours": 100}, 5, nil, NoDifference, "", ""},
@@ -206,6 +212,34 @@ func TestTables(t *testing.T) {
 			if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), strings.Join(strings.Fields(want), " ")) {
 				t.Errorf("%q is missing in\n%s", want, out.String())
 			}
+		}
+	}
+}
+
+func TestFiguresThatAreNotCaredForAreNotShown(t *testing.T) {
+	report := measured(t, map[string]float64{"ours": 100, "reference": 50}, 3)
+	if err := report.Against(report); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	shown := report.Without(func(what What) bool { return what.Metric == "Throughput" })
+	if err := shown.WriteTable(&out); err != nil || strings.Contains(out.String(), "Throughput") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	result := report.Results[0]
+	if len(result.Figures) != 2 || len(result.Comparisons) != 1 || len(result.NoiseFloor) != 1 || len(result.Judgement.Comparisons) != 1 {
+		t.Errorf("what is not shown is gone: %+v", result)
+	}
+	out.Reset()
+	if err := report.WriteTable(&out); err != nil || !strings.Contains(out.String(), "noise floor, ours against itself: a difference seen in 0 of 1 main figures; the highest is ±") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+}
+
+func TestHeightOfANoiseFloor(t *testing.T) {
+	for floor, want := range map[float64]string{0: "-", 0.031: "±3.1%", 0.5: "±50.0%", 1: "2.0 times", 7.6: "8.6 times"} {
+		if got := height(floor); got != want {
+			t.Errorf("%v: got %s, want %s", floor, got, want)
 		}
 	}
 }

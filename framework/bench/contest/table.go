@@ -30,7 +30,7 @@ func (r *Result) WriteTable(to io.Writer) error {
 					pair = append(pair, c)
 				}
 			}
-			if err := writeComparisons(to, pair, len(r.FloorRuns) > 0); err != nil {
+			if err := writeComparisons(to, pair); err != nil {
 				return err
 			}
 		}
@@ -50,11 +50,7 @@ func (j *Judgement) writeTable(to io.Writer) error {
 	if !j.Baseline.IsZero() {
 		fmt.Fprintf(to, "\nagainst the baseline of %s: %s, figures %s\n", j.Baseline.Format("2006-01-02 15:04"), j.Contender, how)
 	}
-	floor := false
-	for _, c := range j.Comparisons {
-		floor = floor || c.NoiseFloor > 0
-	}
-	if err := writeComparisons(to, j.Comparisons, floor); err != nil {
+	if err := writeComparisons(to, j.Comparisons); err != nil {
 		return err
 	}
 	for _, reason := range j.Reasons {
@@ -90,22 +86,42 @@ func (r *Result) writeHead(to io.Writer) error {
 	for _, run := range r.Broken() {
 		fmt.Fprintf(to, "not completed: run %d of %s, after %.1f s: %s\n", run.Number, run.Contender, run.Took.Seconds(), run.Outcome)
 	}
-	if len(r.NoiseFloor) == 0 {
-		return nil
-	}
-	seen, widest := 0, 0.0
-	var where What
-	for _, c := range r.NoiseFloor {
-		if c.Verdict != NoDifference && c.Verdict != NotFoundOut {
+	return r.writeFloor(to)
+}
+
+// writeFloor says what the first contender against itself says of the machine.
+func (r *Result) writeFloor(to io.Writer) error {
+	seen, judged, widest := 0, 0, 0
+	for i, c := range r.NoiseFloor {
+		if !c.judges() {
+			continue
+		}
+		judged++
+		if c.Verdict == Better || c.Verdict == Worse {
 			seen++
 		}
-		if c.Main() && c.reach() > widest {
-			widest, where = c.reach(), c.What
+		if !r.NoiseFloor[widest].judges() || c.reach() > r.NoiseFloor[widest].reach() {
+			widest = i
 		}
 	}
-	_, err := fmt.Fprintf(to, "noise floor, %s against itself: a difference seen in %d of %d figures; the widest interval of a main figure is ±%.1f%%, of %s\n",
-		r.Contenders[0], seen, len(r.NoiseFloor), widest*100, where)
+	if judged == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(to, "noise floor, %s against itself: a difference seen in %d of %d main figures; the highest is %s, of %s\n",
+		r.Contenders[0], seen, judged, height(r.NoiseFloor[widest].reach()), r.NoiseFloor[widest].What)
 	return err
+}
+
+// height is how far a noise floor is from 1.
+func height(floor float64) string {
+	switch {
+	case floor == 0:
+		return "-"
+	case floor < 1:
+		return fmt.Sprintf("±%.1f%%", floor*100)
+	default:
+		return fmt.Sprintf("%.1f times", 1+floor)
+	}
 }
 
 func runs(count int) string {
@@ -126,7 +142,7 @@ func (r *Result) writeFigures(to io.Writer) error {
 }
 
 // writeComparisons is the table of a pair.
-func writeComparisons(to io.Writer, pair []Comparison, floor bool) error {
+func writeComparisons(to io.Writer, pair []Comparison) error {
 	if len(pair) == 0 {
 		return nil
 	}
@@ -138,22 +154,19 @@ func writeComparisons(to io.Writer, pair []Comparison, floor bool) error {
 	}
 	fmt.Fprintf(table, "FIGURE\t%s\tSPREAD\t%s\tSPREAD\tRATIO\t%s\tFLOOR\t%s IS\n", contender, against, interval, contender)
 	for _, c := range pair {
-		ratio, interval, noise := "-", "-", "-"
+		ratio, interval := "-", "-"
 		if c.Ratio > 0 {
 			ratio = fmt.Sprintf("%.3f", c.Ratio)
 		}
 		if c.Interval != nil {
 			interval = fmt.Sprintf("%.3f to %.3f", c.Interval.Low, c.Interval.High)
 		}
-		if floor {
-			noise = fmt.Sprintf("±%.1f%%", c.NoiseFloor*100)
-		}
 		said := string(c.Verdict)
 		if c.Reason != "" {
 			said += ": " + c.Reason
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.What, sampled(c.Sample, c.Unit), percent(c.Sample.Spread),
-			sampled(c.AgainstSample, c.Unit), percent(c.AgainstSample.Spread), ratio, interval, noise, said)
+			sampled(c.AgainstSample, c.Unit), percent(c.AgainstSample.Spread), ratio, interval, height(c.NoiseFloor), said)
 	}
 	return table.Flush()
 }
