@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -13,7 +12,7 @@ import (
 
 // exitCodes is what the help of a benchmark says of them.
 const exitCodes = `With --against the exit code is 0 if nothing is worse than in the baseline, 2 if something is, and 1 if
-that was not found out.`
+that was not found out: figures that cannot be compared, intervals that do not even exclude twice as bad.`
 
 // benchResults is what becomes of a benchmark's results.
 type benchResults struct {
@@ -59,7 +58,10 @@ func (b *benchResults) tell(out io.Writer, report contest.Report) error {
 		return err
 	}
 	show := func() error {
-		shown := b.shown(report)
+		shown := report
+		if b.hide != nil {
+			shown = report.Without(b.hide)
+		}
 		return shown.WriteTable(out)
 	}
 	if b.output.json() {
@@ -83,18 +85,4 @@ func (b *benchResults) keep(report contest.Report) error {
 		return fmt.Errorf("--out: %w", err)
 	}
 	return nil
-}
-
-// shown is the report without what is hidden.
-func (b *benchResults) shown(report contest.Report) contest.Report {
-	if b.hide == nil {
-		return report
-	}
-	report.Results = slices.Clone(report.Results)
-	for i := range report.Results {
-		r := &report.Results[i]
-		r.Figures = slices.DeleteFunc(slices.Clone(r.Figures), func(f contest.Figure) bool { return b.hide(f.What) })
-		r.Comparisons = slices.DeleteFunc(slices.Clone(r.Comparisons), func(c contest.Comparison) bool { return b.hide(c.What) })
-	}
-	return report
 }

@@ -100,13 +100,13 @@ func (r *Report) WriteTable(to io.Writer) error {
 }
 
 // Without is the report as it is shown to those who do not care for some figures.
-func (r *Report) Without(uncared func(What) bool) Report {
+func (r *Report) Without(hidden func(What) bool) Report {
 	var shown Report
 	comparisons := func(all []Comparison) []Comparison {
-		return slices.DeleteFunc(slices.Clone(all), func(c Comparison) bool { return uncared(c.What) })
+		return slices.DeleteFunc(slices.Clone(all), func(c Comparison) bool { return hidden(c.What) })
 	}
 	for _, result := range r.Results {
-		result.Figures = slices.DeleteFunc(slices.Clone(result.Figures), func(f Figure) bool { return uncared(f.What) })
+		result.Figures = slices.DeleteFunc(slices.Clone(result.Figures), func(f Figure) bool { return hidden(f.What) })
 		result.Comparisons, result.NoiseFloor = comparisons(result.Comparisons), comparisons(result.NoiseFloor)
 		if result.Judgement != nil {
 			judgement := *result.Judgement
