@@ -29,7 +29,7 @@ type etcdLayout struct {
 func newEtcdLayout(etcd *options.EtcdOptions, codecs serializer.CodecFactory, entries []resource.Entry) *etcdLayout {
 	layout := &etcdLayout{etcd: etcd, codecs: codecs, versions: map[schema.GroupResource]schema.GroupVersion{}}
 	for _, e := range entries {
-		layout.versions[e.ID().GroupResource()] = e.ID().GroupVersion
+		layout.versions[e.ID().GroupResource()] = e.ID().StorageVersion()
 	}
 	return layout
 }

@@ -119,6 +119,9 @@ func furnish(ctx context.Context, client kubernetes.Interface, namespace string)
 			return err
 		}
 	}
+	if err := furnishOlder(ctx, client, namespace); err != nil {
+		return err
+	}
 	return settle(ctx, client, namespace)
 }
 

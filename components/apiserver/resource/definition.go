@@ -39,8 +39,11 @@ type Entry interface {
 
 // Identity is how a resource is named and found.
 type Identity struct {
-	// GroupVersion is the version that is stored, and the first that is served.
+	// GroupVersion is the version of the hub type, and the first that is served.
 	GroupVersion schema.GroupVersion
+	// StoredAs is the version that objects are stored under, where upstream still stores
+	// an older one than it serves. Its type must hold all that the hub's does.
+	StoredAs schema.GroupVersion
 	// Kind is the object's kind, "Deployment".
 	Kind string
 	// Name is the plural in the URL, "deployments".

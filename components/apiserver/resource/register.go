@@ -13,7 +13,7 @@ import (
 // ID names the resource.
 func (d *Definition[T]) ID() Identity { return d.Identity }
 
-// Register adds the hub type and its list, under the stored version and under
+// Register adds the hub type and its list, under its own version and under
 // __internal of every group it is served in, with defaults and field selectors.
 func (d *Definition[T]) Register(scheme *runtime.Scheme) error {
 	if err := d.check(); err != nil {
@@ -42,6 +42,16 @@ func (d *Definition[T]) Register(scheme *runtime.Scheme) error {
 			if err := addSelectableFields(scheme, gv.WithKind(d.Kind), selectable); err != nil {
 				return err
 			}
+		}
+	}
+	if stored := d.StorageVersion(); stored != d.GroupVersion {
+		complete := func(hub any) {
+			if d.Default != nil {
+				d.Default(hub.(T))
+			}
+		}
+		if err := registerStored(scheme, stored.WithKind(d.Kind), d.New(), complete); err != nil {
+			return err
 		}
 	}
 	if d.AddToScheme != nil {

@@ -69,7 +69,7 @@ func versionsByGroup(entries []Entry) map[string][]schema.GroupVersion {
 	return groups
 }
 
-// Versions are all group versions the resource is served under, the stored one first.
+// Versions are all group versions the resource is served under, the hub's own first.
 func (i Identity) Versions() []schema.GroupVersion {
 	return append([]schema.GroupVersion{i.GroupVersion}, i.ServedAs...)
 }

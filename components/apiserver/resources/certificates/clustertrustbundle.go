@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -26,8 +27,8 @@ const longestBundle = 1024 * 1024
 func ClusterTrustBundles() *resource.Definition[*certificatesv1.ClusterTrustBundle] {
 	return &resource.Definition[*certificatesv1.ClusterTrustBundle]{
 		Identity: resource.Identity{
-			GroupVersion: certificatesv1.SchemeGroupVersion,
-			Kind:         "ClusterTrustBundle", Name: "clustertrustbundles", Singular: "clustertrustbundle",
+			GroupVersion: certificatesv1.SchemeGroupVersion, StoredAs: certificatesv1beta1.SchemeGroupVersion,
+			Kind: "ClusterTrustBundle", Name: "clustertrustbundles", Singular: "clustertrustbundle",
 			ClusterScoped: true,
 		},
 		New:     func() *certificatesv1.ClusterTrustBundle { return &certificatesv1.ClusterTrustBundle{} },

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,8 +32,8 @@ func PodCertificateRequests() *resource.Definition[*certificatesv1.PodCertificat
 	signing := &signingRight{}
 	return &resource.Definition[*certificatesv1.PodCertificateRequest]{
 		Identity: resource.Identity{
-			GroupVersion: certificatesv1.SchemeGroupVersion,
-			Kind:         "PodCertificateRequest", Name: "podcertificaterequests", Singular: "podcertificaterequest",
+			GroupVersion: certificatesv1.SchemeGroupVersion, StoredAs: certificatesv1beta1.SchemeGroupVersion,
+			Kind: "PodCertificateRequest", Name: "podcertificaterequests", Singular: "podcertificaterequest",
 		},
 		New:     func() *certificatesv1.PodCertificateRequest { return &certificatesv1.PodCertificateRequest{} },
 		NewList: func() runtime.Object { return &certificatesv1.PodCertificateRequestList{} },

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	resourcev1beta2 "k8s.io/api/resource/v1beta2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,8 +23,8 @@ func DeviceTaintRules() *resource.Definition[*resourcev1.DeviceTaintRule] {
 	docs := resourcev1.DeviceTaint{}.SwaggerDoc()
 	return &resource.Definition[*resourcev1.DeviceTaintRule]{
 		Identity: resource.Identity{
-			GroupVersion: resourcev1.SchemeGroupVersion,
-			Kind:         "DeviceTaintRule", Name: "devicetaintrules", Singular: "devicetaintrule",
+			GroupVersion: resourcev1.SchemeGroupVersion, StoredAs: resourcev1beta2.SchemeGroupVersion,
+			Kind: "DeviceTaintRule", Name: "devicetaintrules", Singular: "devicetaintrule",
 			ClusterScoped: true,
 		},
 		New:     func() *resourcev1.DeviceTaintRule { return &resourcev1.DeviceTaintRule{} },

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
+	storagemigrationv1beta1 "k8s.io/api/storagemigration/v1beta1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +26,8 @@ import (
 func StorageVersionMigrations() *resource.Definition[*storagemigrationv1.StorageVersionMigration] {
 	return &resource.Definition[*storagemigrationv1.StorageVersionMigration]{
 		Identity: resource.Identity{
-			GroupVersion: storagemigrationv1.SchemeGroupVersion,
-			Kind:         "StorageVersionMigration", Name: "storageversionmigrations", Singular: "storageversionmigration",
+			GroupVersion: storagemigrationv1.SchemeGroupVersion, StoredAs: storagemigrationv1beta1.SchemeGroupVersion,
+			Kind: "StorageVersionMigration", Name: "storageversionmigrations", Singular: "storageversionmigration",
 			ClusterScoped: true,
 		},
 		New: func() *storagemigrationv1.StorageVersionMigration {
