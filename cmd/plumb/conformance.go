@@ -33,6 +33,7 @@ const (
 
 type conformanceFlags struct {
 	target     targetFlags
+	within     withinFlags
 	suite      suiteFlags
 	focus      []string
 	shard      string
@@ -60,6 +61,9 @@ Behaviours that must run alone on a cluster mostly wait. With --clusters they ru
 clusters of their own, beside the rest. What is submitted to the conformance program
 must be of one cluster, so such a run makes no submission.
 
+With --in-cluster the behaviours run from within the cluster, shared among the pods of
+a Job; see --image. Everything that is made for it is removed at the end.
+
 With --component NAME=PATH the behaviours that judge the component are run on two
 clusters, one of our components and one with the program at PATH in that place, and
 the difference is shown.
@@ -72,6 +76,7 @@ no longer), and with 1 if that could not be found out.`,
   plumb conformance --reference all
   plumb conformance --resume
   plumb conformance --kubeconfig ~/.kube/config --shard 1/4
+  plumb conformance --kubeconfig ~/.kube/config --in-cluster --shards 3 --image registry.example/runner:v1
   plumb conformance --component kube-proxy=./my-proxy`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -84,6 +89,7 @@ no longer), and with 1 if that could not be found out.`,
 	flags := cmd.Flags()
 	f.target.add(flags)
 	f.suite.add(flags)
+	f.within.add(flags)
 	flags.StringArrayVar(&f.focus, "focus", nil, "only behaviours of this area (sig-apps), component, id, or that match this regular expression; may be given several times")
 	flags.StringVar(&f.shard, "shard", "", "I/N: only this one of N parts")
 	flags.StringVar(&f.resume, "resume", "", "go on with the run in this directory (default: the latest)")
@@ -95,7 +101,7 @@ no longer), and with 1 if that could not be found out.`,
 	flags.StringArrayVar(&f.components, "component", nil, "NAME=PATH: compare the executable at PATH with our component; may be given several times")
 	flags.StringVar(&f.baseline, "baseline", "", "compare with the results of this earlier run instead of running the baseline")
 	f.output.add(flags)
-	cmd.AddCommand(conformanceListCommand(), conformanceCompareCommand(), conformanceReportCommand(), conformanceStatusCommand())
+	cmd.AddCommand(conformanceListCommand(), conformanceCompareCommand(), conformanceReportCommand(), conformanceStatusCommand(), conformanceShareCommand())
 	return cmd
 }
 
@@ -106,6 +112,9 @@ func (f *conformanceFlags) run(cmd *cobra.Command) error {
 	}
 	if f.baseline != "" {
 		return errors.New("--baseline needs --component: it is what the component is compared with")
+	}
+	if err := f.within.check(f); err != nil {
+		return err
 	}
 	dir, err := f.directory(cmd)
 	if err != nil {
@@ -128,6 +137,9 @@ func (f *conformanceFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	s.Choice.Focus, s.Choice.Shard = f.focus, shard
+	if s.Conduct.Elsewhere, err = f.within.elsewhere(cmd, s); err != nil {
+		return err
+	}
 	results, err := f.take(cmd, s)
 	if err != nil {
 		return err

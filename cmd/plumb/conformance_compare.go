@@ -119,7 +119,7 @@ func (f *conformanceFlags) compare(cmd *cobra.Command) error {
 }
 
 func (f *conformanceFlags) comparison(cmd *cobra.Command) (*comparison, error) {
-	for _, name := range []string{"name", "kubeconfig", "resume", "shard", "clusters", "reference"} {
+	for _, name := range []string{"name", "kubeconfig", "resume", "shard", "clusters", "reference", "in-cluster"} {
 		if cmd.Flags().Changed(name) {
 			return nil, fmt.Errorf("--component and --%s exclude each other: a comparison boots its own clusters and runs everything that judges the component", name)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/plumbline/plumbline/conformance/catalogue"
 	"github.com/plumbline/plumbline/conformance/journal"
 	"github.com/plumbline/plumbline/conformance/report"
 	"github.com/plumbline/plumbline/conformance/session"
@@ -46,6 +47,9 @@ func conformanceReportCommand() *cobra.Command {
 				return err
 			}
 			report.Summarize(cmd.OutOrStdout(), results)
+			if len(args) > 1 && results.Shard != (catalogue.Shard{Index: 1, Of: 1}).String() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "these are shards %s: not the whole run\n", results.Shard)
+			}
 			return nil
 		},
 	}

@@ -129,9 +129,7 @@ func (t *targetFlags) find(cmd *cobra.Command) (target session.Target, err error
 // descriptionForRun describes a cluster that has what the suites run.
 func descriptionForRun(nodes int) *v1alpha1.Cluster {
 	description := v1alpha1.New(fmt.Sprintf("conformance-%d", os.Getpid()), nodes)
-	for _, set := range imageSets() {
-		description.Spec.Images = append(description.Spec.Images, set.Name)
-	}
+	description.Spec.Images = []string{conformanceSet}
 	description.Default()
 	return description
 }

@@ -64,6 +64,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		upCommand(), downCommand(), listCommand(), statusCommand(), kubeconfigCommand(), kubectlCommand(),
 		logsCommand(), execCommand(), nodeCommand(), faultCommand(), swapCommand(), testCommand(), conformanceCommand(), matrixCommand(), differentialCommand(), benchCommand(),
+		imagesCommand(),
 		doctorCommand(),
 		componentCommand(), superviseCommand(), verdictsCommand(),
 	)

@@ -67,6 +67,9 @@ func TestBadFlagsAndDescriptionsAreRefused(t *testing.T) {
 		{"overlapping ranges", []string{"up", "--config", file("{network: {podCIDR: 10.96.0.0/16}}")}, "must not overlap podCIDR"},
 		{"no such component", []string{"up", "--component", "kube-schedular=/bin/true"}, `Unsupported value: "kube-schedular"`},
 		{"no such program", []string{"up", "--component", "kube-scheduler=/does/not/exist"}, "no such file or directory"},
+		{"shards of nothing", []string{"conformance", "--shards=3"}, "--shards and --image are about --in-cluster"},
+		{"within no cluster", []string{"conformance", "--in-cluster"}, "--in-cluster needs --kubeconfig or --name"},
+		{"no such set of images", []string{"images", "save", "nothing", "nothing.tar"}, "no set of images"},
 		{"no such cluster", []string{"status", "--name", "nowhere"}, "nowhere"},
 	}
 	for _, test := range tests {

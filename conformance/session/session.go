@@ -61,6 +61,8 @@ type Conduct struct {
 	Procs   int
 	Retries int
 	Limits  runner.Limits
+	// Elsewhere runs what is left in the place of runner.Run, if it is set.
+	Elsewhere func(context.Context, runner.Config) error
 	// Show makes what is told of events, when it is known what the run starts from.
 	Show func(soFar report.Totals, retries int) (show func(runner.Event), done func())
 }
@@ -81,22 +83,21 @@ type Session struct {
 // a whole suite whose specs all fail at length.
 const roomNeeded = 512 << 20
 
-// program is the suite as it is started against a target.
-func (s *Session) program(number, nodes int) suite.Program {
-	target := s.Targets[number]
+// Program is a suite as it is started against the target, which has so many nodes. What
+// its specs' clients keep goes below a directory.
+func (t Target) Program(suiteName string, tools Tools, dir string, nodes int) suite.Program {
 	// Clients keep what they discover under an address, and a cluster's address may have
 	// been another's.
-	discovered := filepath.Join(s.Dir, "kubectl-cache", strconv.Itoa(number))
 	env := append(os.Environ(),
-		"KUBECACHEDIR="+discovered,
-		"PATH="+filepath.Dir(s.Tools.Kubectl)+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"KUBECACHEDIR="+filepath.Join(dir, "kubectl-cache"),
+		"PATH="+filepath.Dir(tools.Kubectl)+string(os.PathListSeparator)+os.Getenv("PATH"),
 	)
-	if s.Choice.Suite == catalogue.Plumbline {
-		return suite.Program{Path: s.Tools.Suite, Env: append(env,
-			"KUBECONFIG="+target.Kubeconfig, "PLUMB_CLUSTER="+target.Name, "PLUMB_KUBECTL="+s.Tools.Kubectl)}
+	if suiteName == catalogue.Plumbline {
+		return suite.Program{Path: tools.Suite, Env: append(env,
+			"KUBECONFIG="+t.Kubeconfig, "PLUMB_CLUSTER="+t.Name, "PLUMB_KUBECTL="+tools.Kubectl)}
 	}
-	return suite.Program{Path: s.Tools.Suite, Env: env, Args: []string{
-		"--provider=skeleton", "--kubeconfig=" + target.Kubeconfig, "--kubectl-path=" + s.Tools.Kubectl,
+	return suite.Program{Path: tools.Suite, Env: env, Args: []string{
+		"--provider=skeleton", "--kubeconfig=" + t.Kubeconfig, "--kubectl-path=" + tools.Kubectl,
 		"--num-nodes=" + strconv.Itoa(nodes), "--disable-log-dump",
 	}}
 }
@@ -124,7 +125,7 @@ func (s *Session) Run(ctx context.Context) (report.Results, error) {
 	if err != nil {
 		return report.Results{}, err
 	}
-	itsVersion, err := s.version(ctx)
+	itsVersion, err := Version(ctx, s.Choice.Suite, s.Tools)
 	if err != nil {
 		return report.Results{}, err
 	}
@@ -157,7 +158,7 @@ func (s *Session) Resume(ctx context.Context) (report.Results, error) {
 	if err != nil {
 		return report.Results{}, err
 	}
-	itsVersion, err := s.version(ctx)
+	itsVersion, err := Version(ctx, s.Choice.Suite, s.Tools)
 	if err != nil {
 		return report.Results{}, err
 	}
@@ -244,12 +245,12 @@ func older(tag, than string) bool {
 	return errA == nil && errB == nil && a.LessThan(b)
 }
 
-// version is what the suite says of itself.
-func (s *Session) version(ctx context.Context) (string, error) {
-	if s.Choice.Suite != catalogue.Kubernetes {
+// Version is what a suite says of itself.
+func Version(ctx context.Context, suiteName string, tools Tools) (string, error) {
+	if suiteName != catalogue.Kubernetes {
 		return "", nil
 	}
-	answer, err := suite.Program{Path: s.Tools.Suite}.Answer(ctx, s.Tools.Store, "--version")
+	answer, err := suite.Program{Path: tools.Suite}.Answer(ctx, tools.Store, "--version")
 	return strings.TrimSpace(string(answer)), err
 }
 
@@ -266,7 +267,8 @@ func (s *Session) carryOn(ctx context.Context, clusters []*preflight.Cluster, pl
 		Listing: listing, Procs: plan.Procs, Retries: plan.Retries, Limits: s.Conduct.Limits, Dir: work, Journal: j,
 	}
 	for i, cluster := range clusters {
-		config.Clusters = append(config.Clusters, runner.Cluster{Program: s.program(i, len(cluster.Nodes)), Alive: cluster.Alive})
+		program := s.Targets[i].Program(s.Choice.Suite, s.Tools, filepath.Join(work, strconv.Itoa(i)), len(cluster.Nodes))
+		config.Clusters = append(config.Clusters, runner.Cluster{Program: program, Alive: cluster.Alive})
 	}
 	index := make(map[string]suite.Spec, len(listing.Specs))
 	for _, spec := range listing.Specs {
@@ -284,7 +286,11 @@ func (s *Session) carryOn(ctx context.Context, clusters []*preflight.Cluster, pl
 		config.Events = show
 		defer done()
 	}
-	if err := runner.Run(ctx, config); err != nil {
+	run := runner.Run
+	if s.Conduct.Elsewhere != nil {
+		run = s.Conduct.Elsewhere
+	}
+	if err := run(ctx, config); err != nil {
 		return report.Compile(plan, j.Records()), err
 	}
 	return Report(s.Dir, plan, j.Records())

@@ -71,7 +71,7 @@ func (s *Server) Start(program suite.Program, o Options) (*Process, error) {
 	// Every worker has an array of its own: they are started side by side.
 	cmd.Env = slices.Concat(environment, []string{"GINKGO_PARALLEL_PROTOCOL=HTTP"})
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() == 0 {
+	if mayUnshare() {
 		// The kernel ends a PID namespace's processes with its first one: also what
 		// has left the process group, and also if this process is killed.
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
@@ -83,6 +83,17 @@ func (s *Server) Start(program suite.Program, o Options) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", program.Path, err)
 	}
 	return p, nil
+}
+
+// mayUnshare says whether this process may make namespaces: root in a container often
+// may not.
+func mayUnshare() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return false
+	}
+	return sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // run starts the process and stays until it has ended, on one thread: the signal of a

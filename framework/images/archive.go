@@ -166,6 +166,38 @@ func imageForHost(index v1.ImageIndex, desc v1.Descriptor) (v1.Image, error) {
 	return nil, fmt.Errorf("%w: nothing for linux/%s", fs.ErrNotExist, runtime.GOARCH)
 }
 
+// Save writes a layout's images into a tar file as docker save writes it, which every
+// container runtime and registry client reads.
+func (l Layout) Save(path string) error {
+	index, err := layout.ImageIndexFromPath(l.Dir)
+	if err != nil {
+		return err
+	}
+	all, err := l.Images()
+	if err != nil {
+		return err
+	}
+	saved := map[name.Tag]v1.Image{}
+	for _, named := range all {
+		tag, err := name.NewTag(named.Name)
+		if err != nil {
+			return err
+		}
+		digest, err := v1.NewHash(named.Descriptor.Digest.String())
+		if err != nil {
+			return err
+		}
+		if saved[tag], err = index.Image(digest); err != nil {
+			return fmt.Errorf("image %s: %w", named.Name, err)
+		}
+	}
+	partial := path + ".partial"
+	if err := tarball.MultiWriteToFile(partial, saved); err != nil {
+		return errors.Join(err, os.Remove(partial))
+	}
+	return os.Rename(partial, path)
+}
+
 func appendImage(into layout.Path, img v1.Image, name string) error {
 	if err := into.AppendImage(img, named(name)); err != nil {
 		return fmt.Errorf("image %s: %w", name, err)

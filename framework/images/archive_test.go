@@ -93,6 +93,25 @@ func TestImportOfWhatDockerSaves(t *testing.T) {
 	}
 }
 
+func TestWhatIsSavedIsImportedAsItWas(t *testing.T) {
+	dir, host, _, plain := writeLayout(t)
+	built, err := newBuilder(t).Import(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	if err := built.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	got := imported(t, path)
+	if len(got) != 2 || got["example.org/both:1"] != idOf(t, host) || got["example.org/plain:latest"] != idOf(t, plain) {
+		t.Errorf("%v", got)
+	}
+	if err := built.Save(filepath.Join(t.TempDir(), "no/such/directory/x.tar")); err == nil {
+		t.Error("saving where there is no directory was no error")
+	}
+}
+
 // writeLayout writes a layout with an image of two platforms and one of none in particular.
 func writeLayout(t *testing.T) (dir string, host, other, plain v1.Image) {
 	t.Helper()

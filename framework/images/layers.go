@@ -77,6 +77,17 @@ func Program(group binaries.Group, program, path string, mode fs.FileMode) Layer
 	}}
 }
 
+// HostProgram is a layer with a program of this host, under a path of its own.
+func HostProgram(name, from, path string) Layer {
+	based := func(_ string, key *cache.Key) error {
+		key.Add(path)
+		return key.AddFiles(filepath.Dir(from), filepath.Base(from))
+	}
+	return Layer{name: name, based: based, fill: func(_ context.Context, _ Builder, root string) error {
+		return copyFile(from, filepath.Join(root, path), 0o755)
+	}}
+}
+
 // Published is a layer with files of a module that a group's module requires:
 // by their path in the image, where they are in that module.
 func Published(name string, group binaries.Group, module string, files map[string]string) Layer {
