@@ -115,7 +115,12 @@ func (c Config) Run(ctx context.Context, contender Contender, number int) (run m
 		Workload: c.Workload.Name, Contender: contender.Name, Profile: c.Profile.Name,
 		Number: number, Begun: time.Now(), Outcome: measure.Completed,
 	}
+	var end *outcome
 	s, err := c.begin(ctx, contender)
+	if errors.As(err, &end) {
+		run.Outcome, run.Took = end.text, time.Since(run.Begun)
+		return run, nil
+	}
 	if err != nil {
 		return run, fmt.Errorf("%s, run %d of %s: %w", run.Workload, number, run.Contender, err)
 	}
@@ -123,7 +128,6 @@ func (c Config) Run(ctx context.Context, contender Contender, number int) (run m
 	run.Begun = time.Now()
 	err = s.perform()
 	run.Took = time.Since(run.Begun)
-	var end *outcome
 	if errors.As(err, &end) {
 		run.Outcome, err = end.text, nil
 	}

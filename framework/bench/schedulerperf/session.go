@@ -35,8 +35,10 @@ type session struct {
 
 	cluster   *cluster.Cluster
 	scheduler *launch.Running
-	// booted is true once the above are known.
+	// booted is true once the above are known, and early is how often the scheduler ended
+	// before that.
 	booted atomic.Bool
+	early  atomic.Int32
 	// expected is true while the scheduler is being stopped on purpose, or has not served yet.
 	expected atomic.Bool
 
@@ -59,6 +61,9 @@ type session struct {
 	bound   []measure.Point
 }
 
+// again is how often a scheduler must have ended for a boot that fails to be its doing.
+const again = 3
+
 // begin boots the cluster and waits until the scheduler serves.
 func (c Config) begin(ctx context.Context, contender Contender) (s *session, err error) {
 	name := c.Cluster
@@ -76,6 +81,9 @@ func (c Config) begin(ctx context.Context, contender Contender) (s *session, err
 	c.say("boot a control plane")
 	if s.cluster, err = cluster.New(ctx, description, options...); err != nil {
 		s.failed(nil)
+		if s.early.Load() >= again {
+			return nil, outcomef("the scheduler did not come up: %s", strings.Join(strings.Fields(err.Error()), " "))
+		}
 		return nil, err
 	}
 	s.scheduler = s.component(cluster.Scheduler)
@@ -128,8 +136,14 @@ func (s *session) component(name string) *launch.Running {
 
 // observe ends the run when a component that it needs has ended.
 func (s *session) observe(event launch.Event) {
+	if event.Change != launch.Ended {
+		return
+	}
 	// While it boots, components wait for each other, and may end.
-	if event.Change != launch.Ended || !s.booted.Load() {
+	if !s.booted.Load() {
+		if event.Component == cluster.Scheduler {
+			s.early.Add(1)
+		}
 		return
 	}
 	switch event.Component {
