@@ -23,6 +23,7 @@ import (
 	"github.com/plumbline/plumbline/components/controllers/namespace"
 	"github.com/plumbline/plumbline/components/controllers/nodeipam"
 	"github.com/plumbline/plumbline/components/controllers/nodelifecycle"
+	"github.com/plumbline/plumbline/components/controllers/persistentvolume"
 	"github.com/plumbline/plumbline/components/controllers/podgc"
 	"github.com/plumbline/plumbline/components/controllers/protection"
 	"github.com/plumbline/plumbline/components/controllers/replicaset"
@@ -104,6 +105,9 @@ func catalogue() []entry {
 		{"endpointslice-mirroring-controller", "endpointslicemirroring", "endpointslicemirroring-controller", "endpoint-slice-mirroring-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return endpointslicemirroring.New(env, config.Workers["mirroring"], config.MirroringMaxPerSubset)
 		}},
+		{"persistentvolume-binder-controller", "persistentvolume-binder", "persistent-volume-binder", "persistentvolume-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return persistentvolume.New(env, config.Volumes)
+		}},
 		{"persistentvolumeclaim-protection-controller", "pvc-protection", "pvc-protection-controller", "persistentvolumeclaim-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return protection.NewClaims(env)
 		}},
@@ -160,7 +164,7 @@ const (
 func notProvided() []string {
 	return []string{
 		"horizontal-pod-autoscaler-controller", "ttl-controller",
-		"device-taint-eviction-controller", "persistentvolume-binder-controller", "persistentvolume-attach-detach-controller",
+		"device-taint-eviction-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",

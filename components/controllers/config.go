@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/plumbline/plumbline/components/controllers/persistentvolume"
 	"github.com/plumbline/plumbline/components/serving"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Election ElectionConfig
 	Nodes    NodesConfig
 	Signing  SigningConfig
+	Volumes  persistentvolume.Config
 
 	// RootCAFile is what kube-root-ca.crt is published from; without it the kubeconfig's CA is.
 	RootCAFile string
@@ -92,6 +94,7 @@ func DefaultConfig() *Config {
 		Election:                 ElectionConfig{Enabled: true, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Namespace: "kube-system", Name: "kube-controller-manager"},
 		Nodes:                    NodesConfig{MonitorPeriod: 5 * time.Second, MonitorGracePeriod: 50 * time.Second, StartupGracePeriod: time.Minute, EvictionRate: 0.1, SecondaryEvictionRate: 0.01, LargeClusterThreshold: 50, UnhealthyThreshold: 0.55},
 		Signing:                  SigningConfig{Duration: 365 * 24 * time.Hour},
+		Volumes:                  persistentvolume.Config{SyncPeriod: 15 * time.Second, DynamicProvisioning: true},
 		TerminatedPodGCThreshold: 12500,
 		MaxEndpointsPerSlice:     100,
 		MirroringMaxPerSubset:    1000,
@@ -135,6 +138,9 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Signing.CertFile, "cluster-signing-cert-file", c.Signing.CertFile, "CA certificate that signs certificate signing requests.")
 	fs.StringVar(&c.Signing.KeyFile, "cluster-signing-key-file", c.Signing.KeyFile, "Key of --cluster-signing-cert-file.")
 	fs.DurationVar(&c.Signing.Duration, "cluster-signing-duration", c.Signing.Duration, "Longest life of a signed certificate.")
+
+	fs.DurationVar(&c.Volumes.SyncPeriod, "pvclaimbinder-sync-period", c.Volumes.SyncPeriod, "Time between two looks at all claims and volumes that are not bound.")
+	fs.BoolVar(&c.Volumes.DynamicProvisioning, "enable-dynamic-provisioning", c.Volumes.DynamicProvisioning, "Ask the provisioners that storage classes name for volumes.")
 
 	fs.StringVar(&c.RootCAFile, "root-ca-file", c.RootCAFile, "CA certificate published to every namespace as kube-root-ca.crt.")
 	fs.IntVar(&c.TerminatedPodGCThreshold, "terminated-pod-gc-threshold", c.TerminatedPodGCThreshold, "Ended pods that may exist before the oldest are deleted; 0 or less: any number.")
@@ -214,6 +220,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Nodes.MonitorGracePeriod <= 0 {
 		mistake("--node-monitor-grace-period: %s must be more than 0", c.Nodes.MonitorGracePeriod)
+	}
+	if c.Volumes.SyncPeriod <= 0 {
+		mistake("--pvclaimbinder-sync-period: %s must be more than 0", c.Volumes.SyncPeriod)
 	}
 	if c.MaxEndpointsPerSlice < 1 || c.MaxEndpointsPerSlice > 1000 {
 		mistake("--max-endpoints-per-slice: %d must be 1 to 1000", c.MaxEndpointsPerSlice)

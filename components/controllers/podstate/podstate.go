@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-helpers/storage/ephemeral"
 )
 
 // byNode is the index of pods by the node they are bound to.
@@ -49,6 +50,20 @@ func OnNode(indexer cache.Indexer, node string) ([]*corev1.Pod, error) {
 // Ended tells whether all containers of the pod have ended for good.
 func Ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// Claims are the names of the claims that the pod mounts.
+func Claims(pod *corev1.Pod) []string {
+	var names []string
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		if volume.PersistentVolumeClaim != nil {
+			names = append(names, volume.PersistentVolumeClaim.ClaimName)
+		} else if volume.Ephemeral != nil {
+			names = append(names, ephemeral.VolumeClaimName(pod, volume))
+		}
+	}
+	return names
 }
 
 // Active tells whether the pod counts as a replica: it has not ended and is not on its way out.

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/component-helpers/storage/ephemeral"
 
 	"github.com/plumbline/plumbline/components/controllers/controller"
 	"github.com/plumbline/plumbline/components/controllers/podstate"
@@ -131,7 +130,7 @@ func NewClaims(env *controller.Env) (controller.Controller, error) {
 		Update: func(_, claim *corev1.PersistentVolumeClaim) { c.queue.Add(cache.MetaObjectToName(claim)) },
 	})
 	released := func(pod *corev1.Pod) {
-		for _, name := range claimsOf(pod) {
+		for _, name := range podstate.Claims(pod) {
 			c.queue.Add(controller.Key{Namespace: pod.Namespace, Name: name})
 		}
 	}
@@ -146,23 +145,9 @@ func NewClaims(env *controller.Env) (controller.Controller, error) {
 	return c, nil
 }
 
-// claimsOf are the names of the claims that the pod mounts.
-func claimsOf(pod *corev1.Pod) []string {
-	var names []string
-	for i := range pod.Spec.Volumes {
-		volume := &pod.Spec.Volumes[i]
-		if volume.PersistentVolumeClaim != nil {
-			names = append(names, volume.PersistentVolumeClaim.ClaimName)
-		} else if volume.Ephemeral != nil {
-			names = append(names, ephemeral.VolumeClaimName(pod, volume))
-		}
-	}
-	return names
-}
-
 // uses tells whether the pod has mounted the claim, or may: one that is not placed yet does not hold it.
 func uses(pod *corev1.Pod, claim metav1.Object) bool {
-	return pod.Spec.NodeName != "" && !podstate.Ended(pod) && slices.Contains(claimsOf(pod), claim.GetName())
+	return pod.Spec.NodeName != "" && !podstate.Ended(pod) && slices.Contains(podstate.Claims(pod), claim.GetName())
 }
 
 // NewVolumes makes the controller that protects volumes that are bound to a claim.
