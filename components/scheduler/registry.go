@@ -14,10 +14,14 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeports"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/noderesources"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeunschedulable"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodevolumelimits"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/podtopologyspread"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/prioritysort"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/schedulinggates"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/tainttoleration"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumebinding"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumerestrictions"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumezone"
 	"github.com/plumbline/plumbline/components/scheduler/runtime"
 )
 
@@ -37,9 +41,13 @@ func Plugins(m *metrics.Metrics) runtime.Registry {
 		noderesources.FitName:      noderesources.NewFit,
 		noderesources.BalancedName: noderesources.NewBalancedAllocation,
 		nodeunschedulable.Name:     nodeunschedulable.New,
+		nodevolumelimits.Name:      nodevolumelimits.New,
 		podtopologyspread.Name:     podtopologyspread.New,
 		prioritysort.Name:          prioritysort.New,
 		schedulinggates.Name:       schedulinggates.New,
 		tainttoleration.Name:       tainttoleration.New,
+		volumebinding.Name:         volumebinding.New,
+		volumerestrictions.Name:    volumerestrictions.New,
+		volumezone.Name:            volumezone.New,
 	}
 }

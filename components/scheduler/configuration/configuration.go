@@ -25,10 +25,14 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeports"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/noderesources"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeunschedulable"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/nodevolumelimits"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/podtopologyspread"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/prioritysort"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/schedulinggates"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/tainttoleration"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumebinding"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumerestrictions"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumezone"
 )
 
 // Default returns the configuration of a scheduler that is given none.
@@ -131,8 +135,8 @@ func leaveToExtenders(profile *configv1.KubeSchedulerProfile, extenders []config
 	}
 }
 
-// defaultPlugins are enabled wherever they can be, unless a profile says otherwise. Those for volumes and dynamic
-// resources are yet to be written.
+// defaultPlugins are enabled wherever they can be, unless a profile says otherwise. Those for dynamic resources are
+// yet to be written.
 func defaultPlugins() []configv1.Plugin {
 	weighted := func(name string, weight int32) configv1.Plugin { return configv1.Plugin{Name: name, Weight: &weight} }
 	return []configv1.Plugin{
@@ -144,6 +148,10 @@ func defaultPlugins() []configv1.Plugin {
 		weighted(nodeaffinity.Name, 2),
 		{Name: nodeports.Name},
 		weighted(noderesources.FitName, 1),
+		{Name: volumerestrictions.Name},
+		{Name: nodevolumelimits.Name},
+		{Name: volumebinding.Name},
+		{Name: volumezone.Name},
 		weighted(podtopologyspread.Name, 2),
 		weighted(interpodaffinity.Name, 2),
 		// Before preemption: better to free a claim that nobody uses than to evict pods.

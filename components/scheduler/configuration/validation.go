@@ -16,6 +16,7 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/plugins/nodeaffinity"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/noderesources"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/podtopologyspread"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/volumebinding"
 )
 
 // Validate checks a defaulted configuration.
@@ -81,6 +82,8 @@ func validatePluginConfig(path *field.Path, list []configv1.PluginConfig) []erro
 			err = noderesources.ValidateBalancedAllocationArgs(at, args)
 		case *configv1.PodTopologySpreadArgs:
 			err = podtopologyspread.Validate(at, args)
+		case *configv1.VolumeBindingArgs:
+			err = volumebinding.Validate(at, args)
 		}
 		if err != nil {
 			errs = append(errs, err)

@@ -39,6 +39,11 @@ func SetDefaults(obj runtime.Object) {
 		if args.DefaultingType == "" {
 			args.DefaultingType = configv1.SystemDefaulting
 		}
+	case *configv1.VolumeBindingArgs:
+		set(&args.BindTimeoutSeconds, 600)
+		if len(args.Shape) == 0 {
+			args.Shape = []configv1.UtilizationShapePoint{{Utilization: 0, Score: 10}, {Utilization: 100, Score: 0}}
+		}
 	case *configv1.NodeResourcesBalancedAllocationArgs:
 		if len(args.Resources) == 0 {
 			args.Resources = cpuAndMemory()

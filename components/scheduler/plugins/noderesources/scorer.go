@@ -10,6 +10,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
+	"github.com/plumbline/plumbline/components/scheduler/plugins/utilization"
 )
 
 // usage is one resource of a node: what it offers, what its pods take, and what they would take with the new pod.
@@ -141,18 +142,15 @@ func weightedMean(list []usage, rate func(usage) int64) int64 {
 	return sum / weights
 }
 
-// maxShapeScore is the highest score that a point of a shape may have.
-const maxShapeScore = 10
-
 // alongShape rates by a line through the points of the shape. A resource that rates 0 does not weigh in.
 func alongShape(list []usage, shape []configv1.UtilizationShapePoint) int64 {
 	var sum, weights int64
 	for _, u := range list {
-		utilization := int64(100)
+		percent := int64(100)
 		if u.with <= u.allocatable {
-			utilization = u.with * 100 / u.allocatable
+			percent = u.with * 100 / u.allocatable
 		}
-		if score := height(shape, utilization); score > 0 {
+		if score := utilization.Height(shape, percent); score > 0 {
 			sum += score * u.weight
 			weights += u.weight
 		}
@@ -161,21 +159,4 @@ func alongShape(list []usage, shape []configv1.UtilizationShapePoint) int64 {
 		return 0
 	}
 	return int64(math.Round(float64(sum) / float64(weights)))
-}
-
-// height is the height of the line at a utilization: level before the first and after the last point.
-func height(shape []configv1.UtilizationShapePoint, utilization int64) int64 {
-	at := func(i int) int64 { return int64(shape[i].Score) * (fwk.MaxScore / maxShapeScore) }
-	for i := range shape {
-		right := int64(shape[i].Utilization)
-		if utilization > right {
-			continue
-		}
-		if i == 0 {
-			return at(0)
-		}
-		left := int64(shape[i-1].Utilization)
-		return at(i-1) + (at(i)-at(i-1))*(utilization-left)/(right-left)
-	}
-	return at(len(shape) - 1)
 }

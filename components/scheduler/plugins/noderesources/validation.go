@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/plumbline/plumbline/components/scheduler/plugins/utilization"
 )
 
 // ValidateFitArgs checks the arguments of NodeResourcesFit.
@@ -51,26 +53,7 @@ func validateStrategy(path *field.Path, strategy *configv1.ScoringStrategy) fiel
 	case strategy.Type == configv1.RequestedToCapacityRatio && ratio == nil:
 		errs = append(errs, field.Required(at, "must be specified when type is RequestedToCapacityRatio"))
 	case ratio != nil:
-		errs = append(errs, validateShape(at.Child("shape"), ratio.Shape)...)
-	}
-	return errs
-}
-
-func validateShape(path *field.Path, shape []configv1.UtilizationShapePoint) field.ErrorList {
-	var errs field.ErrorList
-	if len(shape) == 0 {
-		errs = append(errs, field.Required(path, "at least one point must be specified"))
-	}
-	for i, point := range shape {
-		if i > 0 && shape[i-1].Utilization >= point.Utilization {
-			errs = append(errs, field.Invalid(path.Index(i).Child("utilization"), point.Utilization, "values must be sorted in increasing order"))
-		}
-		if point.Utilization < 0 || point.Utilization > 100 {
-			errs = append(errs, field.Invalid(path.Index(i).Child("utilization"), point.Utilization, "not in valid range [0, 100]"))
-		}
-		if point.Score < 0 || point.Score > maxShapeScore {
-			errs = append(errs, field.Invalid(path.Index(i).Child("score"), point.Score, fmt.Sprintf("not in valid range [0, %d]", maxShapeScore)))
-		}
+		errs = append(errs, utilization.Validate(at.Child("shape"), ratio.Shape)...)
 	}
 	return errs
 }
