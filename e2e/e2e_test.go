@@ -23,6 +23,7 @@ import (
 	"github.com/plumbline/plumbline/e2e/network"
 	"github.com/plumbline/plumbline/e2e/node"
 	"github.com/plumbline/plumbline/e2e/scheduling"
+	"github.com/plumbline/plumbline/e2e/storage"
 	"github.com/plumbline/plumbline/e2e/suite"
 	"github.com/plumbline/plumbline/e2e/tutorial"
 	"github.com/plumbline/plumbline/framework/cluster"
@@ -98,6 +99,7 @@ func TestE2E(t *testing.T) {
 	network.Specs(under)
 	node.Specs(under)
 	scheduling.Specs(under)
+	storage.Specs(under)
 	tutorial.Specs(under)
 	ginkgo.RunSpecs(t, "Plumbline")
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -140,6 +141,9 @@ func hostPath(source *v1.HostPathVolumeSource) (string, error) {
 	return path, nil
 }
 
+// protection is the finalizer that keeps a claim that is being deleted while a pod uses it.
+const protection = "kubernetes.io/pvc-protection"
+
 // claim follows a persistent volume claim to its volume. Volumes of the kinds
 // hostPath and local are on this machine; others need a driver that this kubelet
 // does not have.
@@ -151,12 +155,21 @@ func (m *Manager) claim(ctx context.Context, pod *v1.Pod, name string) (string, 
 	if err != nil {
 		return "", fmt.Errorf("error processing PVC %s/%s: failed to fetch PVC from API server: %w", pod.Namespace, name, err)
 	}
+	if claim.DeletionTimestamp != nil && !slices.Contains(claim.Finalizers, protection) {
+		return "", fmt.Errorf("error processing PVC %s/%s: PVC is being deleted", pod.Namespace, name)
+	}
 	if claim.Status.Phase != v1.ClaimBound || claim.Spec.VolumeName == "" {
 		return "", fmt.Errorf("error processing PVC %s/%s: PVC is not bound", pod.Namespace, name)
 	}
 	volume, err := m.client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("failed to fetch PV %s from API server: %w", claim.Spec.VolumeName, err)
+	}
+	if ref := volume.Spec.ClaimRef; ref == nil || ref.UID != claim.UID {
+		return "", fmt.Errorf("error processing PVC %s/%s: PV %s is not bound to it", pod.Namespace, name, volume.Name)
+	}
+	if volume.Spec.VolumeMode != nil && *volume.Spec.VolumeMode == v1.PersistentVolumeBlock {
+		return "", fmt.Errorf("PV %s has volumeMode Block: only Filesystem is supported", volume.Name)
 	}
 	switch {
 	case volume.Spec.HostPath != nil:
