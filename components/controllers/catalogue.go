@@ -18,6 +18,7 @@ import (
 	"github.com/plumbline/plumbline/components/controllers/endpoints"
 	"github.com/plumbline/plumbline/components/controllers/endpointslice"
 	"github.com/plumbline/plumbline/components/controllers/endpointslicemirroring"
+	"github.com/plumbline/plumbline/components/controllers/ephemeralvolume"
 	"github.com/plumbline/plumbline/components/controllers/garbagecollector"
 	"github.com/plumbline/plumbline/components/controllers/job"
 	"github.com/plumbline/plumbline/components/controllers/namespace"
@@ -108,6 +109,9 @@ func catalogue() []entry {
 		{"persistentvolume-binder-controller", "persistentvolume-binder", "persistent-volume-binder", "persistentvolume-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
 			return persistentvolume.New(env, config.Volumes)
 		}},
+		{"ephemeral-volume-controller", "ephemeral-volume", "ephemeral-volume-controller", "ephemeral_volume", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			return ephemeralvolume.New(env, config.Workers["ephemeralvolume"])
+		}},
 		{"persistentvolumeclaim-protection-controller", "pvc-protection", "pvc-protection-controller", "persistentvolumeclaim-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return protection.NewClaims(env)
 		}},
@@ -166,7 +170,7 @@ func notProvided() []string {
 		"horizontal-pod-autoscaler-controller", "ttl-controller",
 		"device-taint-eviction-controller", "persistentvolume-attach-detach-controller",
 		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-		"ephemeral-volume-controller", "storageversion-garbage-collector-controller", "resourcepoolstatusrequest-controller",
+		"storageversion-garbage-collector-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
 		"storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",
 	}

@@ -82,7 +82,7 @@ func workerDefaults() map[string]int {
 	return map[string]int{
 		"deployment": 5, "replicaset": 5, "rc": 5, "statefulset": 5, "daemonset": 2, "job": 5, "cron-job": 5,
 		"namespace": 10, "endpoint": 5, "service-endpoint": 5, "mirroring": 5, "gc": 20, "resource-quota": 5, "resourceclaim": 50,
-		"serviceaccount": 5, "ttl-after-finished": 5,
+		"serviceaccount": 5, "ttl-after-finished": 5, "ephemeralvolume": 5,
 	}
 }
 

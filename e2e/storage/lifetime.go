@@ -80,6 +80,26 @@ func lifetimeSpecs(s *suite.Suite) {
 	})
 
 	behaviour.It(behaviour.Behaviour{
+		ID:      "storage.lifetime.ephemeral",
+		Promise: "A pod's ephemeral volume is a claim that is made for the pod and goes with it.",
+		Source:  "https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#generic-ephemeral-volumes", Judges: all(),
+	}, func(ctx context.Context) {
+		namespace := s.Namespace(ctx)
+		volume, pod := volumeOf(namespace, "scratch", "1Gi"), user(namespace, "pod", "", "touch /data/file")
+		create(ctx, s, lateClass(namespace, static), volume)
+		pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{
+			VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{Spec: claimOf(namespace, "", "1Gi").Spec},
+		}}
+		s.CreateReady(ctx, pod)
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod-data"}}
+		bound(ctx, s, claim, volume)
+		gomega.Expect(metav1.IsControlledBy(claim, pod)).To(gomega.BeTrue())
+		gone(ctx, s, pod)
+		gomega.Expect(s.Watch.Gone(ctx, claim)).To(gomega.Succeed())
+		gomega.Expect(s.Watch.Until(ctx, volume, bePhase(corev1.VolumeReleased))).To(gomega.Succeed())
+	})
+
+	behaviour.It(behaviour.Behaviour{
 		ID:      "storage.lifetime.stateful-set",
 		Promise: "A pod of a StatefulSet finds its data when it comes back, on the node where its volume is.",
 		Source:  "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-storage", Judges: all(),
