@@ -99,7 +99,7 @@ func TestFilter(t *testing.T) {
 		"provisioning has begun":    {objects{Claim("c", "1Gi", selected("a")), Class(maker, late)}, []string{"c"}, map[string]string{"a": "", "b": none}},
 		"capacity on one":           {append(reporting("5Gi", "a"), Claim("c", "2Gi"), Class(maker, late)), []string{"c"}, map[string]string{"a": "", "b": NoSpaceReason + " (unresolvable)"}},
 		"capacity too small":        {append(reporting("1Gi", "a"), Claim("c", "2Gi"), Class(maker, late)), []string{"c"}, map[string]string{"a": NoSpaceReason + " (unresolvable)", "b": NoSpaceReason + " (unresolvable)"}},
-		"elsewhere, and none": {objects{Claim("c", "1Gi", BoundTo("v")), Volume("v", "1Gi", LocalTo("b")), Claim("d", "1Gi"), Class(static, late)}, []string{"c", "d"},
+		"elsewhere, and none": {objects{Claim("c", "1Gi", BoundTo("v")), Volume("v", "1Gi", LocalTo("b"), reservedFor("c")), Claim("d", "1Gi"), Class(static, late)}, []string{"c", "d"},
 			map[string]string{"a": ElsewhereReason + ", " + none, "b": none}},
 		"lost claim": {objects{Claim("c", "1Gi", func(c *v1.PersistentVolumeClaim) { c.Spec.VolumeName, c.Status.Phase = "v", v1.ClaimLost })}, []string{"c"},
 			map[string]string{"*": `persistentvolumeclaim "c" bound to non-existent persistentvolume "v" (unresolvable)`}},
