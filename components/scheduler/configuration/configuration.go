@@ -135,8 +135,7 @@ func leaveToExtenders(profile *configv1.KubeSchedulerProfile, extenders []config
 	}
 }
 
-// defaultPlugins are enabled wherever they can be, unless a profile says otherwise. Those for dynamic resources are
-// yet to be written.
+// defaultPlugins are enabled wherever they can be, unless a profile says otherwise.
 func defaultPlugins() []configv1.Plugin {
 	weighted := func(name string, weight int32) configv1.Plugin { return configv1.Plugin{Name: name, Weight: &weight} }
 	return []configv1.Plugin{
