@@ -22,6 +22,7 @@ import (
 	"github.com/plumbline/plumbline/e2e/faults"
 	"github.com/plumbline/plumbline/e2e/network"
 	"github.com/plumbline/plumbline/e2e/node"
+	"github.com/plumbline/plumbline/e2e/scale"
 	"github.com/plumbline/plumbline/e2e/scheduling"
 	"github.com/plumbline/plumbline/e2e/storage"
 	"github.com/plumbline/plumbline/e2e/suite"
@@ -98,6 +99,7 @@ func TestE2E(t *testing.T) {
 	faults.Specs(under)
 	network.Specs(under)
 	node.Specs(under)
+	scale.Specs(under)
 	scheduling.Specs(under)
 	storage.Specs(under)
 	tutorial.Specs(under)

@@ -37,7 +37,7 @@ import (
 const (
 	// How many requests are under way at a time. Nodes have their own, so that no flood of
 	// pods keeps them from renewing their Leases.
-	podWorkers  = 24
+	podWorkers  = 16
 	nodeWorkers = 8
 
 	firstRetry, lastRetry = 100 * time.Millisecond, 10 * time.Second
