@@ -121,7 +121,7 @@ func validateAllocation(a *resourcev1.AllocationResult, names references, at *fi
 
 func validateResult(r resourcev1.DeviceRequestAllocationResult, names references, at *field.Path) field.ErrorList {
 	found := problem.List{Errors: names.check(r.Request, at.Child("request"))}
-	found.Add(volume.ValidateDriverName(r.Driver, at.Child("driver"))...)
+	found.Add(validateDriver(r.Driver, at.Child("driver"))...)
 	found.Add(validatePoolName(r.Pool, at.Child("pool"))...)
 	label(&found, at.Child("device"), r.Device)
 	found.Add(validateBindingConditions(r.BindingConditions, r.BindingFailureConditions, at)...)

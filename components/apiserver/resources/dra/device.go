@@ -71,10 +71,13 @@ func validateDevicePlace(d *resourcev1.Device, perDevice bool, at *field.Path) f
 
 func validateAttribute(a *resourcev1.DeviceAttribute, at *field.Path) field.ErrorList {
 	var found problem.List
-	set := 0
-	for _, is := range []bool{a.BoolValue != nil, a.IntValue != nil, a.StringValue != nil, a.VersionValue != nil} {
-		if is {
-			set++
+	var set []string
+	for _, value := range []struct {
+		name  string
+		given bool
+	}{{"int", a.IntValue != nil}, {"bool", a.BoolValue != nil}, {"string", a.StringValue != nil}, {"version", a.VersionValue != nil}} {
+		if value.given {
+			set = append(set, value.name)
 		}
 	}
 	long := func(name string, value *string) {
@@ -87,12 +90,12 @@ func validateAttribute(a *resourcev1.DeviceAttribute, at *field.Path) field.Erro
 		found.Invalid(at.Child("version"), *v, "must be a string compatible with semver.org spec 2.0.0")
 	}
 	long("version", a.VersionValue)
-	switch set {
+	switch len(set) {
 	case 0:
 		found.Invalid(at, "", "must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`")
 	case 1:
 	default:
-		found.Invalid(at, *a, "exactly one value must be specified")
+		found.Invalid(at, "{"+strings.Join(set, ", ")+"}", "must specify exactly one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`")
 	}
 	return found.Errors
 }

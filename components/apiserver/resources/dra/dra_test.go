@@ -10,6 +10,22 @@ import (
 	"k8s.io/utils/ptr"
 )
 
+func TestWording(t *testing.T) {
+	at := field.NewPath("at")
+	for want, got := range map[string]field.ErrorList{
+		"at: Invalid value: \"d d\": an RFC 1123 subdomain must consist of alphanumeric characters": validateDriver("d d", at),
+		"at: Invalid value: \"{int, string}\": must specify exactly one of: `int`, `bool`":          validateAttribute(&resourcev1.DeviceAttribute{IntValue: ptr.To[int64](1), StringValue: ptr.To("s")}, at),
+		`at[1]: Duplicate value: {"name":"b"}`:                                                      duplicates([]resourcev1.DeviceRequest{{Name: "b"}, {Name: "b"}}, at, func(r resourcev1.DeviceRequest) string { return r.Name }),
+	} {
+		if len(got) != 1 || !strings.HasPrefix(got[0].Error(), want) {
+			t.Errorf("%v, want %s", got, want)
+		}
+	}
+	if errs := validateDriver("GPU.example.com", at); len(errs) != 0 {
+		t.Errorf("capital letters are warned of, not refused: %v", errs)
+	}
+}
+
 // expect compares errors by how they start: the CEL library words the rest.
 func expect(t *testing.T, errs field.ErrorList, want ...string) {
 	t.Helper()
@@ -44,7 +60,7 @@ func TestClaims(t *testing.T) {
 			[]string{`d.requests[0].exactly.deviceClassName: Required value`}},
 		"the same name": {resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{
 			exactly("a", resourcev1.ExactDeviceRequest{DeviceClassName: "c"}), exactly("a", resourcev1.ExactDeviceRequest{DeviceClassName: "c"}),
-		}}, []string{`d.requests[1]: Duplicate value: "a"`}},
+		}}, []string{`d.requests[1]: Duplicate value: {"name":"a","exactly":`}},
 		"neither exact nor a choice": {resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{{Name: "a"}}},
 			[]string{"d.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required"}},
 		"an expression that does not compile": {resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,6 +16,20 @@ import (
 // label checks the name of a request, a device or a counter.
 func label(found *problem.List, at *field.Path, name string) {
 	found.Messages(at, name, validation.IsDNS1123Label(name))
+}
+
+// validateDriver checks the name of the driver that a claim's device or parameters belong to.
+func validateDriver(name string, at *field.Path) field.ErrorList {
+	var found problem.List
+	if name == "" {
+		found.Required(at, "")
+		return found.Errors
+	}
+	if len(name) > resourcev1.DriverNameMaxLength {
+		found.Add(field.TooLong(at, "", resourcev1.DriverNameMaxLength))
+	}
+	found.Messages(at, name, content.IsDNS1123SubdomainCaseless(name))
+	return found.Errors
 }
 
 func validatePoolName(name string, at *field.Path) field.ErrorList {
@@ -89,6 +104,19 @@ func validateList[T any, K comparable](items []T, most int, at *field.Path, key 
 		}
 		if seen.Has(key(item)) {
 			found.Duplicate(at.Index(i), key(item))
+		}
+		seen.Insert(key(item))
+	}
+	return found.Errors
+}
+
+// duplicates names each item whose key an earlier one has.
+func duplicates[T any, K comparable](items []T, at *field.Path, key func(T) K) field.ErrorList {
+	var found problem.List
+	seen := sets.New[K]()
+	for i, item := range items {
+		if seen.Has(key(item)) {
+			found.Duplicate(at.Index(i), item)
 		}
 		seen.Insert(key(item))
 	}

@@ -15,7 +15,6 @@ import (
 
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 
-	"github.com/plumbline/plumbline/components/apiserver/resources/core/volume"
 	"github.com/plumbline/plumbline/components/apiserver/resources/problem"
 )
 
@@ -74,8 +73,8 @@ func dropOffFields(claim *resourcev1.DeviceClaim) {
 func validateClaim(claim *resourcev1.DeviceClaim, at *field.Path) field.ErrorList {
 	var found problem.List
 	names := referencesOf(claim)
-	found.Add(validateList(claim.Requests, resourcev1.DeviceRequestsMaxSize, at.Child("requests"),
-		func(r resourcev1.DeviceRequest) string { return r.Name }, validateRequest)...)
+	found.Add(validateList[resourcev1.DeviceRequest, string](claim.Requests, resourcev1.DeviceRequestsMaxSize, at.Child("requests"), nil, validateRequest)...)
+	found.Add(duplicates(claim.Requests, at.Child("requests"), func(r resourcev1.DeviceRequest) string { return r.Name })...)
 	found.Add(validateList[resourcev1.DeviceConstraint, string](claim.Constraints, resourcev1.DeviceConstraintsMaxSize, at.Child("constraints"), nil,
 		func(c resourcev1.DeviceConstraint, at *field.Path) field.ErrorList {
 			return validateConstraint(c, names, at)
@@ -192,7 +191,7 @@ func validateConfiguration(c *resourcev1.DeviceConfiguration, stored bool, at *f
 		return field.ErrorList{field.Required(at.Child("opaque"), "")}
 	}
 	at = at.Child("opaque")
-	errs := volume.ValidateDriverName(c.Opaque.Driver, at.Child("driver"))
+	errs := validateDriver(c.Opaque.Driver, at.Child("driver"))
 	most := resourcev1.OpaqueParametersMaxLength
 	if stored {
 		most = -1
