@@ -16,6 +16,7 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	clientcache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -54,11 +55,15 @@ func newRig(t *testing.T, objects ...apiruntime.Object) *rig {
 	if r.manager, err = dra.NewManager(t.Context(), r.client, factory); err != nil {
 		t.Fatal(err)
 	}
-	// The slices' tracker has taken everything in once its handlers have.
-	slices, _ := r.manager.Source(fwk.ResourceSlice)
-	synced, err := slices.AddEventHandler(nothing{})
-	if err != nil {
-		t.Fatal(err)
+	// Sources are asked before the informers start; what they have taken in, the plugin knows.
+	var synced []clientcache.DoneChecker
+	for _, resource := range []fwk.EventResource{fwk.ResourceSlice, fwk.ResourceClaim, fwk.DeviceClass} {
+		source, _ := r.manager.Source(resource)
+		registration, err := source.AddEventHandler(nothing{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synced = append(synced, registration.HasSyncedChecker())
 	}
 	plugin, err := New(t.Context(), Args[configv1.DynamicResourcesArgs](t, ""), r)
 	if err != nil {
@@ -66,13 +71,10 @@ func newRig(t *testing.T, objects ...apiruntime.Object) *rig {
 	}
 	r.plugin = plugin.(*DynamicResources)
 	factory.StartWithContext(t.Context())
-	factory.WaitForCacheSyncWithContext(t.Context())
-	<-synced.HasSyncedChecker().Done()
-	for _, resource := range []fwk.EventResource{fwk.ResourceClaim, fwk.DeviceClass} {
-		source, _ := r.manager.Source(resource)
-		own, _ := source.AddEventHandler(nothing{})
-		<-own.HasSyncedChecker().Done()
+	if !clientcache.WaitFor(t.Context(), "", synced...) {
+		t.Fatal("informers did not sync")
 	}
+	factory.WaitForCacheSyncWithContext(t.Context())
 	return r
 }
 
