@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/plumbline/plumbline/framework/bench/workload"
+	hollow "github.com/plumbline/plumbline/framework/hollow/v1alpha1"
 	"github.com/plumbline/plumbline/framework/images"
 )
 
@@ -67,7 +68,7 @@ func (s *session) createNodes(o workload.Operation, a *workload.CreateNodes) err
 	}
 	first := s.nodes
 	s.nodes += a.Count
-	return s.each(0, a.Count, func(index int) error {
+	err := s.each(0, a.Count, func(index int) error {
 		node, err := make(index)
 		if err != nil {
 			return err
@@ -76,6 +77,9 @@ func (s *session) createNodes(o workload.Operation, a *workload.CreateNodes) err
 			node.Name = fmt.Sprintf("%s%d", node.GenerateName, first+index)
 		}
 		prepareNode(node, a, index)
+		if s.Profile.hollow {
+			node.Labels[hollow.Label] = ""
+		}
 		created, err := s.client.CoreV1().Nodes().Create(s.ctx, node, metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("create node: %w", err)
@@ -86,6 +90,10 @@ func (s *session) createNodes(o workload.Operation, a *workload.CreateNodes) err
 		}
 		return err
 	})
+	if err == nil && s.Profile.hollow {
+		err = s.awaitNodes(s.nodes)
+	}
+	return err
 }
 
 // plainNode is what upstream's benchmark takes where there is no template.
@@ -155,6 +163,9 @@ func (s *session) createNamespace(namespace *corev1.Namespace) error {
 	_, err := s.client.CoreV1().Namespaces().Create(s.ctx, namespace, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
+	}
+	if err == nil && s.Profile.hollow {
+		err = s.awaitAccount(namespace.Name)
 	}
 	return err
 }
@@ -228,6 +239,9 @@ func (p *podPlan) create(first, end int, members *batch) error {
 			if err := p.createVolume(pod, index); err != nil {
 				return err
 			}
+		}
+		if err := s.suitPod(pod); err != nil {
+			return err
 		}
 		created, err := s.client.CoreV1().Pods(p.namespace).Create(s.ctx, pod, metav1.CreateOptions{})
 		if err != nil {

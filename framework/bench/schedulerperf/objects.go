@@ -48,6 +48,9 @@ func (s *session) createAny(t *workload.Template, namespace string, params map[s
 		if err != nil {
 			return err
 		}
+		if err := s.suit(object); err != nil {
+			return fmt.Errorf("%s: %w", t.File, err)
+		}
 		resources, err := s.resourceOf(object, namespace)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.File, err)
@@ -185,6 +188,9 @@ func (s *session) churn(a *workload.Churn, namespace string) error {
 		}
 		object, err := k.template.Unstructured(nil, count, max(1, a.Number))
 		if err != nil {
+			return err
+		}
+		if err := s.suit(object); err != nil {
 			return err
 		}
 		created, err := k.resources.Create(s.ctx, object, metav1.CreateOptions{})

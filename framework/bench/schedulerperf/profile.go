@@ -26,6 +26,8 @@ type Profile struct {
 	// rate is how many requests a second, and in a burst, the scheduler and whoever
 	// creates the workload may make; 0 is no limit.
 	rate int
+	// hollow gives the workload's nodes hollow kubelets, which run the pods.
+	hollow bool
 }
 
 // Isolated is the profile scheduler_perf: what upstream's benchmark of that name
@@ -41,8 +43,19 @@ func Isolated() Profile {
 	}
 }
 
+// Whole is the profile cluster: a control plane in which everything is on, and nodes
+// that run what is bound to them.
+func Whole() Profile {
+	return Profile{
+		Name: "cluster",
+		Text: "everything on: all of admission and all controllers, no limit of requests, and hollow kubelets that start and end the pods; a pod's priority is that of a class made for it",
+
+		hollow: true,
+	}
+}
+
 // Profiles are those that there are.
-func Profiles() []Profile { return []Profile{Isolated()} }
+func Profiles() []Profile { return []Profile{Isolated(), Whole()} }
 
 // ProfileNamed finds a profile by its name.
 func ProfileNamed(name string) (Profile, error) {
@@ -88,6 +101,11 @@ func (p Profile) describe(name string, w *workload.Workload, contender Contender
 	}
 	if p.controllers != nil {
 		add(cluster.ControllerManager, "--controllers="+strings.Join(p.controllers, ","))
+	}
+	if p.hollow {
+		liven(description, w)
+		// The cluster's range is for the nodes that are machines, a few hundred.
+		add(cluster.ControllerManager, "--allocate-node-cidrs=false")
 	}
 	if gates := gatesOf(w); contender.FeatureGates && gates != "" {
 		add(cluster.Scheduler, gates)

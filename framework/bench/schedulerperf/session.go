@@ -52,6 +52,8 @@ type session struct {
 	// batches are the pods that were created and not waited for, by namespace.
 	batches map[string][]*batch
 	nodes   int
+	// classes are the names of the priority classes that were made.
+	classes sync.Map
 	// background is what goes on beside the operations, until they are done.
 	background errgroup.Group
 	collection *collection
