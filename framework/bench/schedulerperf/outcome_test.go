@@ -81,9 +81,13 @@ func against(t *testing.T, how string, change func(*Config)) measure.Run {
 
 func TestCompleted(t *testing.T) {
 	needClusters(t)
-	for name, podsFirst := range map[string]bool{"while pods are created": false, "all pods first": true} {
+	for name, change := range map[string]func(*Config){
+		"while pods are created": nil,
+		"all pods first":         func(c *Config) { c.PodsFirst = true },
+		"everything on":          func(c *Config) { c.Profile = Whole() },
+	} {
 		t.Run(name, func(t *testing.T) {
-			run := against(t, honest, func(c *Config) { c.PodsFirst = podsFirst })
+			run := against(t, honest, change)
 			if !run.Completed() {
 				t.Fatal(run.Outcome)
 			}
