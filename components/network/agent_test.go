@@ -140,15 +140,15 @@ func TestOwnRangeBecomesTheCNIConfiguration(t *testing.T) {
 	}
 	var parsed struct {
 		Plugins []struct {
-			Type string
-			IPAM struct{ Ranges [][]map[string]string }
+			Type   string
+			Ranges []string
 		}
 	}
 	if err := json.Unmarshal(content, &parsed); err != nil {
 		t.Fatal(err)
 	}
-	if got := parsed.Plugins[0].IPAM.Ranges[0][0]["subnet"]; got != "10.88.1.0/24" {
-		t.Errorf("subnet %q, want the node's range", got)
+	if got := parsed.Plugins[0].Ranges; len(got) != 1 || got[0] != "10.88.1.0/24" {
+		t.Errorf("ranges %q, want the node's", got)
 	}
 	entries, _ := os.ReadDir(a.config.ConfigDir)
 	if len(entries) != 1 {

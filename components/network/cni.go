@@ -19,23 +19,13 @@ type cniConfig struct {
 	Plugins    []any  `json:"plugins"`
 }
 
+// bridgePlugin is what the plugin plumb-bridge reads: it does the work of the bridge and
+// host-local plugins in one go.
 type bridgePlugin struct {
-	Type             string        `json:"type"`
-	Bridge           string        `json:"bridge"`
-	MTU              int           `json:"mtu,omitempty"`
-	IsGateway        bool          `json:"isGateway"`
-	IsDefaultGateway bool          `json:"isDefaultGateway"`
-	HairpinMode      bool          `json:"hairpinMode"`
-	IPAM             hostLocalIPAM `json:"ipam"`
-}
-
-type hostLocalIPAM struct {
-	Type   string          `json:"type"`
-	Ranges [][]subnetRange `json:"ranges"`
-}
-
-type subnetRange struct {
-	Subnet string `json:"subnet"`
+	Type   string         `json:"type"`
+	Bridge string         `json:"bridge"`
+	MTU    int            `json:"mtu,omitempty"`
+	Ranges []netip.Prefix `json:"ranges"`
 }
 
 // renderCNI writes the configuration by which the runtime connects this node's pods.
@@ -43,24 +33,10 @@ type subnetRange struct {
 // bridge leads to the node, which has none itself, so what has no destination in
 // the cluster is refused at once.
 func renderCNI(config Config, ranges []netip.Prefix) ([]byte, error) {
-	ipam := hostLocalIPAM{Type: "host-local"}
-	for _, prefix := range ranges {
-		ipam.Ranges = append(ipam.Ranges, []subnetRange{{Subnet: prefix.String()}})
-	}
 	return json.MarshalIndent(cniConfig{
 		CNIVersion: "1.0.0",
 		Name:       "plumbline",
-		Plugins: []any{
-			bridgePlugin{
-				Type:             "bridge",
-				Bridge:           config.Bridge,
-				MTU:              config.MTU,
-				IsGateway:        true,
-				IsDefaultGateway: true,
-				HairpinMode:      true,
-				IPAM:             ipam,
-			},
-		},
+		Plugins:    []any{bridgePlugin{Type: "plumb-bridge", Bridge: config.Bridge, MTU: config.MTU, Ranges: ranges}},
 	}, "", "  ")
 }
 

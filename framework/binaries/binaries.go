@@ -103,7 +103,7 @@ func (g Group) Build(ctx context.Context, store cache.Store, source string, prog
 		}
 		b := builder{module: m, out: dir, store: store}
 		for _, p := range g.Programs {
-			progress(fmt.Sprintf("build %s %s", p.Name, m.versions[p.Module]))
+			progress(strings.TrimSpace(fmt.Sprintf("build %s %s", p.Name, m.versions[p.Module])))
 			if err := b.build(ctx, p); err != nil {
 				return fmt.Errorf("build %s: %w", p.Name, err)
 			}

@@ -95,8 +95,6 @@ func (n Node) Argv() []string {
 // Env is what containerd's environment needs besides PATH. The shims inherit it.
 func (n Node) Env() []string {
 	return []string{
-		// Most of an idle containerd is garbage not yet collected.
-		"GOGC=50",
 		"GOMAXPROCS=2",
 	}
 }

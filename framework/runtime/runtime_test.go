@@ -42,8 +42,7 @@ type node struct {
 	ready  time.Duration // from process start to the CRI's first answer
 }
 
-const bridgeConf = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,
-"ipMasq":false,"ipam":{"type":"host-local","dataDir":"/run/cni","ranges":[[{"subnet":"10.88.1.0/24"}]]}}]}`
+const bridgeConf = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"plumb-bridge","bridge":"cni0","ranges":["10.88.1.0/24"]}]}`
 
 func startNode(tb testing.TB, assets runtime.Assets) *node {
 	tb.Helper()
