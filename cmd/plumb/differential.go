@@ -42,6 +42,7 @@ conformance/upstream; it is built first where the cache lacks it.`,
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the first cluster; 0 takes a fresh one")
 	flags.StringVar(&f.theirs, "against", "", "another program that speaks the protocol, in the place of Kubernetes' own scheduler")
 	flags.StringVar(&f.record, "record", "", "write all requests and Kubernetes' verdicts to this file, for our scheduler's unit test")
+	cmd.AddCommand(differentialCycleCommand())
 	return cmd
 }
 

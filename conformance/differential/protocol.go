@@ -29,6 +29,21 @@ type Request struct {
 	Nominate []Nomination `json:"nominate,omitempty"`
 	// Judge asks for the verdict on a pod.
 	Judge *v1.Pod `json:"judge,omitempty"`
+	// Schedule asks how long it takes to schedule pods.
+	Schedule *Load `json:"schedule,omitempty"`
+}
+
+// Load is pods to schedule from the queue to the binding, which an API server that takes no time accepts.
+type Load struct {
+	Pod   *v1.Pod `json:"pod"`
+	Count int     `json:"count"`
+}
+
+// Effort is a scheduler's answer to Schedule.
+type Effort struct {
+	// Seconds passed until the last pod was bound; CPU are those that the whole process computed.
+	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu"`
 }
 
 // Nomination is a pending pod that is expected on a node.
@@ -107,15 +122,25 @@ func (p *Program) Tell(r Request) error {
 }
 
 // Judge asks for a verdict.
-func (p *Program) Judge(pod *v1.Pod) (Verdict, error) {
-	if err := p.Tell(Request{Judge: pod}); err != nil {
-		return Verdict{}, err
+func (p *Program) Judge(pod *v1.Pod) (v Verdict, err error) {
+	err = p.ask(Request{Judge: pod}, &v)
+	return v, err
+}
+
+// Schedule asks how long it takes to schedule pods.
+func (p *Program) Schedule(load Load) (e Effort, err error) {
+	err = p.ask(Request{Schedule: &load}, &e)
+	return e, err
+}
+
+func (p *Program) ask(r Request, answer any) error {
+	if err := p.Tell(r); err != nil {
+		return err
 	}
-	var v Verdict
-	if err := p.decoder.Decode(&v); err != nil {
-		return v, fmt.Errorf("%s: %w", p.name, err)
+	if err := p.decoder.Decode(answer); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	return v, nil
+	return nil
 }
 
 // Close ends the program.

@@ -17,7 +17,16 @@ type Snapshot struct {
 	nodes            []fwk.NodeInfo
 	withAffinity     []fwk.NodeInfo
 	withAntiAffinity []fwk.NodeInfo
+
+	places map[string]int32 // of nodes in the list
+	layout int64
+	// log holds the places of nodes that changed; before it, dropped others were noted.
+	log     []int32
+	dropped int64
 }
+
+// logLimit is how many changes are remembered. Who has missed more looks at all nodes again.
+const logLimit = 4096
 
 var (
 	_ fwk.MutableSnapshotSharedLister = &Snapshot{}
@@ -47,18 +56,59 @@ func (c *Cache) UpdateSnapshot(s *Snapshot) {
 		}
 		hadAffinity, hadAnti := len(info.GetPodsWithAffinity()) > 0, len(info.GetPodsWithRequiredAntiAffinity()) > 0
 		info.CopyFrom(entry.info)
+		if place, listed := s.places[name]; listed && !c.reorder {
+			s.note(place)
+		}
 		relist = relist || hadAffinity != (len(info.GetPodsWithAffinity()) > 0) ||
 			hadAnti != (len(info.GetPodsWithRequiredAntiAffinity()) > 0)
 	}
 	clear(c.dirty)
 	if c.reorder {
 		s.nodes = s.interleaveZones()
+		s.number()
 		c.reorder = false
 		relist = true
 	}
 	if relist {
 		s.relistAffinity()
 	}
+}
+
+// note remembers that a node changed.
+func (s *Snapshot) note(place int32) {
+	if len(s.log) == logLimit {
+		const half = logLimit / 2
+		s.log = s.log[:copy(s.log, s.log[half:])]
+		s.dropped += half
+	}
+	s.log = append(s.log, place)
+}
+
+// number gives every node of a new list its place.
+func (s *Snapshot) number() {
+	s.layout++
+	s.places = make(map[string]int32, len(s.nodes))
+	for i, info := range s.nodes {
+		s.places[info.Node().Name] = int32(i)
+	}
+	s.dropped += int64(len(s.log))
+	s.log = s.log[:0]
+}
+
+// Layout changes with the list of nodes.
+func (s *Snapshot) Layout() int64 { return s.layout }
+
+// All lists the nodes.
+func (s *Snapshot) All() []fwk.NodeInfo { return s.nodes }
+
+// Changes returns the places of nodes that changed since a count of changes, some of them more than once, and the count
+// now. With all, it does not know any more, and any node may have changed.
+func (s *Snapshot) Changes(since int64) (places []int32, now int64, all bool) {
+	now = s.dropped + int64(len(s.log))
+	if since < s.dropped {
+		return nil, now, true
+	}
+	return s.log[since-s.dropped:], now, false
 }
 
 // interleaveZones lists the nodes zone by turns, so that a search that stops early has looked into every zone.

@@ -57,6 +57,9 @@ func (s *Scheduler) best(ctx context.Context, a *attempt) (string, error) {
 	if s.Snapshot.NumNodes() == 0 {
 		return "", errNoNodes
 	}
+	if node, found := s.bestOfClass(ctx, a); found {
+		return node, nil
+	}
 	d := diagnosis.New()
 	feasible, err := s.feasible(ctx, a, &d)
 	switch {

@@ -34,6 +34,9 @@ func (s *Scheduler) Judge(ctx context.Context, pod *nodeinfo.PodInfo) (*Opinion,
 		return nil, errNoNodes
 	}
 	a := &attempt{profile: profile, pod: &queue.Pod{PodInfo: pod}, state: runtime.NewCycleState(false), start: time.Now()}
+	if class := s.classOf(ctx, a); class != nil {
+		return s.judgeClass(ctx, class)
+	}
 	d := diagnosis.New()
 	feasible, err := s.feasible(ctx, a, &d)
 	if err != nil {

@@ -19,6 +19,7 @@ type PodInfo struct {
 	softAffinity     []fwk.WeightedAffinityTerm
 	softAntiAffinity []fwk.WeightedAffinityTerm
 	requests         fwk.PodResource
+	class            Class
 }
 
 var _ fwk.PodInfo = &PodInfo{}
@@ -26,6 +27,9 @@ var _ fwk.PodInfo = &PodInfo{}
 // NewPodInfo parses pod. With an error it still returns what could be parsed.
 func NewPodInfo(pod *v1.Pod) (*PodInfo, error) {
 	info := &PodInfo{pod: pod, requests: sumRequests(pod)}
+	if pod.Spec.NodeName == "" {
+		info.class = classOf(pod)
+	}
 	affinity := pod.Spec.Affinity
 	if affinity == nil {
 		return info, nil
@@ -53,6 +57,9 @@ func (p *PodInfo) WithPod(pod *v1.Pod) *PodInfo {
 	next.pod = pod
 	return &next
 }
+
+// Class is equal for pods that plugins need not tell apart. Only pods without a node have one.
+func (p *PodInfo) Class() Class { return p.class }
 
 // GetPod returns the pod.
 func (p *PodInfo) GetPod() *v1.Pod { return p.pod }

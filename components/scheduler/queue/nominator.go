@@ -97,6 +97,9 @@ func (n *Nominator) UpdateNominatedPod(_ klog.Logger, older *v1.Pod, newer fwk.P
 	n.add(newer, keep)
 }
 
+// Any says whether any pod is nominated.
+func (n *Nominator) Any() bool { return n.size.Load() > 0 }
+
 // NominatedPodsForNode lists the pods nominated to a node. The caller must not change the list.
 func (n *Nominator) NominatedPodsForNode(node string) []fwk.PodInfo {
 	// Asked once for every node that is filtered, and nearly always there are none at all.

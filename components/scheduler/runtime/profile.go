@@ -20,6 +20,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/dra"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
 )
 
@@ -79,6 +80,7 @@ type Profile struct {
 	bind       []fwk.BindPlugin
 	postBind   []fwk.PostBindPlugin
 	weights    map[string]int64
+	classes    *equivalence.Classes
 }
 
 var _ fwk.Handle = &Profile{}
@@ -115,8 +117,23 @@ func NewProfile(ctx context.Context, cfg *configv1.KubeSchedulerProfile, registr
 	if err := p.enlist(cfg.Plugins); err != nil {
 		return nil, fmt.Errorf("profile %q: %w", p.name, err)
 	}
+	p.classes = p.shareable()
 	return p, nil
 }
+
+// shareable makes the memory of classes of pods, unless some plugin keeps notes of single pods.
+func (p *Profile) shareable() *equivalence.Classes {
+	if len(p.reserve)+len(p.permit)+len(p.preBind)+len(p.postBind) > 0 {
+		return nil
+	}
+	return equivalence.New(equivalence.Plugins{
+		PreFilter: p.preFilter, Filter: p.filter, PreScore: p.preScore, Score: p.score, Weights: p.weights,
+		NewState: func() fwk.CycleState { return NewCycleState(false) },
+	})
+}
+
+// Classes are the classes of pods that share results, nil where plugins forbid it.
+func (p *Profile) Classes() *equivalence.Classes { return p.classes }
 
 func (p *Profile) makePlugins(ctx context.Context, cfg *configv1.KubeSchedulerProfile, registry Registry) error {
 	args := map[string]runtime.Object{}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	clientcache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -32,6 +33,8 @@ type cluster struct {
 	informers informers.SharedInformerFactory
 	nominator *queue.Nominator
 	scheduler *cycle.Scheduler
+	bound     chan struct{}
+	made      int
 }
 
 func newCluster(ctx context.Context) (*cluster, error) {
@@ -39,28 +42,33 @@ func newCluster(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nothing is ever sent.
-	client, err := kubernetes.NewForConfig(&rest.Config{Host: "127.0.0.1:0"})
+	// Nothing is ever sent: informers are not started, and bindings are taken here.
+	offline, err := kubernetes.NewForConfig(&rest.Config{Host: "127.0.0.1:0"})
 	if err != nil {
 		return nil, err
 	}
+	bound := make(chan struct{}, 1024)
+	client := instant{offline, bound}
 	m := metrics.New()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	snapshot, nominator := cache.NewSnapshot(), queue.NewNominator(nil)
 	q := queue.New(queue.Config{InitialBackoff: time.Second, MaxBackoff: time.Minute, Nominator: nominator, Metrics: m})
 	shared := &runtime.Shared{
-		Client: client, Informers: factory, Snapshot: snapshot, Nominator: nominator, Activator: q, Parallelism: 1, Metrics: m,
+		Client: client, Informers: factory, Snapshot: snapshot, Nominator: nominator, Activator: q, Metrics: m,
+		Parallelism: int(*config.Parallelism), Recorder: func(string) events.EventRecorderLogger { return silent{} },
 	}
 	profile, err := runtime.NewProfile(ctx, &config.Profiles[0], scheduler.Plugins(m), shared)
 	if err != nil {
 		return nil, err
 	}
+	q.SetProfiles(profile.Less, map[string]queue.Profile{profile.ProfileName(): {}})
 	return &cluster{
+		bound:     bound,
 		informers: factory,
 		nominator: nominator,
 		scheduler: cycle.New(cycle.Config{
 			Client: client, Pods: factory.Core().V1().Pods().Lister(), Cache: cache.New(), Snapshot: snapshot, Queue: q,
-			Profiles: map[string]*runtime.Profile{profile.ProfileName(): profile}, Metrics: m, Percentage: 100,
+			Profiles: map[string]*runtime.Profile{profile.ProfileName(): profile}, Metrics: m,
 		}),
 	}, nil
 }

@@ -31,6 +31,21 @@ type Request struct {
 	Nominate []Nomination `json:"nominate,omitempty"`
 	// Judge asks for the verdict on a pod.
 	Judge json.RawMessage `json:"judge,omitempty"`
+	// Schedule asks how long it takes to schedule pods.
+	Schedule *Load `json:"schedule,omitempty"`
+}
+
+// Load is pods to schedule from the queue to the binding, which an API server that takes no time accepts.
+type Load struct {
+	Pod   json.RawMessage `json:"pod"`
+	Count int             `json:"count"`
+}
+
+// Effort is the answer to Schedule.
+type Effort struct {
+	// Seconds passed until the last pod was bound; CPU are those that the whole process computed.
+	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu"`
 }
 
 // Nomination is a pending pod that is expected on a node.
@@ -86,14 +101,14 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err := c.change(&r); err != nil {
 			return fmt.Errorf("request %d: %w", n, err)
 		}
-		if r.Judge == nil {
+		answer, err := c.answer(ctx, &r)
+		if err != nil {
+			return fmt.Errorf("request %d: %w", n, err)
+		}
+		if answer == nil {
 			continue
 		}
-		pod, err := decode[*v1.Pod](r.Judge)
-		if err != nil {
-			return fmt.Errorf("request %d: judge: %w", n, err)
-		}
-		if err := encoder.Encode(c.judge(ctx, pod)); err != nil {
+		if err := encoder.Encode(answer); err != nil {
 			return err
 		}
 		if err := answers.Flush(); err != nil {
@@ -102,11 +117,31 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 }
 
+// answer is nil where a request wants none.
+func (c *cluster) answer(ctx context.Context, r *Request) (any, error) {
+	switch {
+	case r.Judge != nil:
+		pod, err := decode[*v1.Pod](r.Judge)
+		if err != nil {
+			return nil, fmt.Errorf("judge: %w", err)
+		}
+		return c.judge(ctx, pod), nil
+	case r.Schedule != nil:
+		pod, err := decode[*v1.Pod](r.Schedule.Pod)
+		if err != nil {
+			return nil, fmt.Errorf("schedule: %w", err)
+		}
+		return c.schedule(ctx, pod, r.Schedule.Count), nil
+	}
+	return nil, nil
+}
+
 func (c *cluster) judge(ctx context.Context, pod *v1.Pod) *Verdict {
 	info, err := nodeinfo.NewPodInfo(pod)
 	if err != nil {
 		return &Verdict{Error: err.Error()}
 	}
+	c.scheduler.Percentage = 100
 	opinion, err := c.scheduler.Judge(ctx, info)
 	if err != nil {
 		return &Verdict{Error: err.Error()}

@@ -28,15 +28,18 @@ type cluster struct {
 	scheduler *scheduler.Scheduler
 	snapshot  *cache.Snapshot
 	nodes     map[string]*v1.Node
+	bound     chan struct{}
+	made      int
 }
 
 func newCluster(ctx context.Context) (*cluster, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	client := fake.NewClientset()
-	c := &cluster{ctx: ctx, close: cancel, informers: scheduler.NewInformerFactory(client, 0, nil), snapshot: cache.NewEmptySnapshot(), nodes: map[string]*v1.Node{}}
-	recorder := func(string) events.EventRecorderLogger { return &events.FakeRecorder{} }
+	bound := make(chan struct{}, 1024)
+	client := instant{fake.NewClientset(), bound}
+	c := &cluster{bound: bound, ctx: ctx, close: cancel, informers: scheduler.NewInformerFactory(client, 0, nil), snapshot: cache.NewEmptySnapshot(), nodes: map[string]*v1.Node{}}
+	recorder := func(string) events.EventRecorderLogger { return silent{} }
 	var err error
-	c.scheduler, err = scheduler.New(ctx, client, c.informers, nil, recorder, scheduler.WithNodeInfoSnapshot(c.snapshot), scheduler.WithParallelism(1))
+	c.scheduler, err = scheduler.New(ctx, client, c.informers, nil, recorder, scheduler.WithNodeInfoSnapshot(c.snapshot))
 	return c, err
 }
 

@@ -28,6 +28,21 @@ type request struct {
 	Nominate []nomination `json:"nominate,omitempty"`
 	// Judge asks for the verdict on a pod.
 	Judge json.RawMessage `json:"judge,omitempty"`
+	// Schedule asks how long it takes to schedule pods.
+	Schedule *load `json:"schedule,omitempty"`
+}
+
+// load is pods to schedule from the queue to the binding, which an API server that takes no time accepts.
+type load struct {
+	Pod   json.RawMessage `json:"pod"`
+	Count int             `json:"count"`
+}
+
+// effort is the answer to Schedule.
+type effort struct {
+	// Seconds passed until the last pod was bound; CPU are those that the whole process computed.
+	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu"`
 }
 
 type nomination struct {
@@ -88,14 +103,19 @@ func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err := c.change(r); err != nil {
 			return fmt.Errorf("request %d: %w", n, err)
 		}
-		if r.Judge == nil {
+		var answer any
+		switch {
+		case r.Judge != nil:
+			answer, err = c.judge(r.Judge)
+		case r.Schedule != nil:
+			answer, err = c.schedule(r.Schedule)
+		default:
 			continue
 		}
-		v, err := c.judge(r.Judge)
 		if err != nil {
 			return fmt.Errorf("request %d: %w", n, err)
 		}
-		if err := encoder.Encode(v); err != nil {
+		if err := encoder.Encode(answer); err != nil {
 			return err
 		}
 		if err := answers.Flush(); err != nil {

@@ -9,6 +9,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 )
 
 // Name of the plugin.
@@ -33,6 +35,12 @@ func New(_ context.Context, _ runtime.Object, handle fwk.Handle) (fwk.Plugin, er
 
 // Name returns the plugin's name.
 func (*ImageLocality) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (*ImageLocality) Covers(*v1.Pod) bool { return true }
+
+// Scale says that scores are in range.
+func (*ImageLocality) Scale() equivalence.Scale { return equivalence.AsIs }
 
 // ScoreExtensions is nil: scores are in range.
 func (*ImageLocality) ScoreExtensions() fwk.ScoreExtensions { return nil }

@@ -64,7 +64,11 @@ func (p *InterPodAffinity) PreScore(ctx context.Context, state fwk.CycleState, p
 					part.add(node, t.TopologyKey, int64(t.Weight))
 				}
 			}
-			p.addTheirs(part, running, node, func(t *fwk.AffinityTerm) bool { return t.Matches(pod, nsLabels) })
+			p.theirs(running, func(t *fwk.AffinityTerm, weight int64) {
+				if t.Matches(pod, nsLabels) {
+					part.add(node, t.TopologyKey, weight)
+				}
+			})
 		}
 		if len(part) == 0 {
 			return
@@ -113,26 +117,21 @@ func (p *InterPodAffinity) preferences(pod *v1.Pod) ([]fwk.WeightedAffinityTerm,
 	return terms, nil
 }
 
-// addTheirs counts what a running pod wants of the new one. Its required affinity counts with the configured weight:
-// where it had to have company, more company is welcome.
-func (p *InterPodAffinity) addTheirs(part pull, running fwk.PodInfo, node *v1.Node, matches func(*fwk.AffinityTerm) bool) {
+// theirs visits what a running pod wants of the new one. Its required affinity counts with the configured weight: where
+// it had to have company, more company is welcome.
+func (p *InterPodAffinity) theirs(running fwk.PodInfo, visit func(term *fwk.AffinityTerm, weight int64)) {
 	if p.hardWeight > 0 {
 		required := running.GetRequiredAffinityTerms()
 		for i := range required {
-			if matches(&required[i]) {
-				part.add(node, required[i].TopologyKey, int64(p.hardWeight))
-			}
+			visit(&required[i], int64(p.hardWeight))
 		}
 	}
-	weigh := func(terms []fwk.WeightedAffinityTerm, sign int64) {
-		for i := range terms {
-			if matches(&terms[i].AffinityTerm) {
-				part.add(node, terms[i].TopologyKey, sign*int64(terms[i].Weight))
-			}
-		}
+	for i, terms := 0, running.GetPreferredAffinityTerms(); i < len(terms); i++ {
+		visit(&terms[i].AffinityTerm, int64(terms[i].Weight))
 	}
-	weigh(running.GetPreferredAffinityTerms(), 1)
-	weigh(running.GetPreferredAntiAffinityTerms(), -1)
+	for i, terms := 0, running.GetPreferredAntiAffinityTerms(); i < len(terms); i++ {
+		visit(&terms[i].AffinityTerm, -int64(terms[i].Weight))
+	}
 }
 
 // Score sums the pulls of the node's domains.

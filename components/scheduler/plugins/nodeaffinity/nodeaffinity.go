@@ -19,6 +19,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/normalize"
 )
 
@@ -85,6 +86,12 @@ func parse(path *field.Path, args *configv1.NodeAffinityArgs) (*NodeAffinity, er
 
 // Name returns the plugin's name.
 func (*NodeAffinity) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (*NodeAffinity) Covers(*v1.Pod) bool { return true }
+
+// Scale says that the highest sum of weights scores 100.
+func (*NodeAffinity) Scale() equivalence.Scale { return equivalence.ToHighest }
 
 type required struct {
 	nodeaffinity.RequiredNodeAffinity

@@ -15,6 +15,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 )
 
 // Name of the plugin.
@@ -43,6 +44,15 @@ func New(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) {
 
 // Name returns the plugin's name.
 func (*NodeDeclaredFeatures) Name() string { return Name }
+
+// Covers says that the pod needs no feature: which it would need is not part of a class.
+func (f *NodeDeclaredFeatures) Covers(pod *v1.Pod) bool {
+	features, err := f.needs(pod)
+	return err == nil && features.IsEmpty()
+}
+
+// Scale says that it does not score.
+func (*NodeDeclaredFeatures) Scale() equivalence.Scale { return equivalence.AsIs }
 
 type needed struct{ features ndf.FeatureSet }
 

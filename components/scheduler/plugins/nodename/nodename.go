@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 )
 
 // Name of the plugin.
@@ -30,6 +32,12 @@ func New(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { retu
 
 // Name returns the plugin's name.
 func (NodeName) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (NodeName) Covers(*v1.Pod) bool { return true }
+
+// Scale says that it does not score.
+func (NodeName) Scale() equivalence.Scale { return equivalence.AsIs }
 
 // EventsToRegister waits for the node to appear.
 func (NodeName) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {

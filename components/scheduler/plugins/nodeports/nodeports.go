@@ -10,6 +10,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
 )
 
@@ -35,6 +36,12 @@ func New(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { retu
 
 // Name returns the plugin's name.
 func (NodePorts) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (NodePorts) Covers(*v1.Pod) bool { return true }
+
+// Scale says that it does not score.
+func (NodePorts) Scale() equivalence.Scale { return equivalence.AsIs }
 
 type wantedPorts []v1.ContainerPort
 

@@ -10,6 +10,8 @@ import (
 	helper "k8s.io/component-helpers/resource"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 )
 
 // BalancedName is the name of the BalancedAllocation plugin.
@@ -44,6 +46,12 @@ func NewBalancedAllocation(_ context.Context, obj runtime.Object, _ fwk.Handle) 
 
 // Name returns the plugin's name.
 func (*BalancedAllocation) Name() string { return BalancedName }
+
+// Covers says that a class tells the plugin all about a pod.
+func (*BalancedAllocation) Covers(*v1.Pod) bool { return true }
+
+// Scale says that scores are in range.
+func (*BalancedAllocation) Scale() equivalence.Scale { return equivalence.AsIs }
 
 // PreScore sums up the pod's requests; a pod that requests nothing balances nothing.
 func (b *BalancedAllocation) PreScore(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) *fwk.Status {

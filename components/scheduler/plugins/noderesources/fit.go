@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
 )
 
@@ -76,6 +77,12 @@ func NewFit(_ context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugi
 
 // Name returns the plugin's name.
 func (*Fit) Name() string { return FitName }
+
+// Covers says that a class tells the plugin all about a pod.
+func (*Fit) Covers(*v1.Pod) bool { return true }
+
+// Scale says that scores are in range.
+func (*Fit) Scale() equivalence.Scale { return equivalence.AsIs }
 
 type wanted struct{ nodeinfo.Resource }
 

@@ -12,6 +12,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 )
 
 // Name of the plugin.
@@ -35,6 +36,12 @@ func New(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) {
 
 // Name returns the plugin's name.
 func (NodeUnschedulable) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (NodeUnschedulable) Covers(*v1.Pod) bool { return true }
+
+// Scale says that it does not score.
+func (NodeUnschedulable) Scale() equivalence.Scale { return equivalence.AsIs }
 
 // Filter rejects cordoned nodes.
 func (NodeUnschedulable) Filter(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {

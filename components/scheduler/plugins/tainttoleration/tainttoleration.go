@@ -13,6 +13,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/plugins/normalize"
 )
 
@@ -41,6 +42,12 @@ func New(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) {
 
 // Name returns the plugin's name.
 func (TaintToleration) Name() string { return Name }
+
+// Covers says that a class tells the plugin all about a pod.
+func (TaintToleration) Covers(*v1.Pod) bool { return true }
+
+// Scale says that the fewest taints score highest.
+func (TaintToleration) Scale() equivalence.Scale { return equivalence.FromHighest }
 
 // Filter rejects nodes with an untolerated taint of effect NoSchedule or NoExecute.
 func (TaintToleration) Filter(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {

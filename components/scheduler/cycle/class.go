@@ -1,0 +1,64 @@
+package cycle
+
+import (
+	"context"
+	"time"
+
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
+	"github.com/plumbline/plumbline/components/scheduler/metrics"
+)
+
+// classOf returns the class of the pod if what is known of it may decide. Where pods are nominated, or extenders have a
+// say, nodes are not what they seem, and each pod is looked at by itself.
+func (s *Scheduler) classOf(ctx context.Context, a *attempt) *equivalence.Class {
+	if len(s.Extenders) > 0 || s.Queue.Any() || a.pod.GetPod().Status.NominatedNodeName != "" {
+		return nil
+	}
+	return a.profile.Classes().Of(ctx, a.pod.PodInfo, s.Snapshot)
+}
+
+// bestOfClass chooses by what is known of the pod's class. It finds nothing where no node does: then each node is asked
+// again, for the reasons and for preemption.
+func (s *Scheduler) bestOfClass(ctx context.Context, a *attempt) (string, bool) {
+	start := time.Now()
+	class := s.classOf(ctx, a)
+	if class == nil {
+		return "", false
+	}
+	looked, err := class.Search(ctx, s.next, s.enough(a, s.Snapshot.NumNodes()))
+	if err != nil || class.Candidates() == 0 {
+		return "", false
+	}
+	s.next = (s.next + looked) % s.Snapshot.NumNodes()
+	s.Metrics.ExtensionPoint(metrics.Filter, a.profile.ProfileName(), fwk.Success, start)
+	if class.Candidates() == 1 {
+		return class.First().Node().Name, true
+	}
+	start = time.Now()
+	best := class.Best().Node().Name
+	s.Metrics.ExtensionPoint(metrics.Score, a.profile.ProfileName(), fwk.Success, start)
+	return best, true
+}
+
+// judgeClass is Judge by what is known of the pod's class.
+func (s *Scheduler) judgeClass(ctx context.Context, class *equivalence.Class) (*Opinion, error) {
+	if _, err := class.Search(ctx, 0, s.Snapshot.NumNodes()); err != nil {
+		return nil, err
+	}
+	o := &Opinion{Nodes: map[string]*fwk.Status{}}
+	for at, node := range s.Snapshot.All() {
+		status, err := class.Status(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		if status != nil {
+			o.Nodes[node.Node().Name] = status
+		}
+	}
+	if class.Candidates() > 0 {
+		o.Feasible = class.Scores()
+	}
+	return o, nil
+}

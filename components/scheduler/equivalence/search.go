@@ -1,0 +1,171 @@
+package equivalence
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+// Search looks for nodes that suit the class, from one place on and around, until it has enough. It returns how many it
+// looked at.
+func (c *Class) Search(ctx context.Context, from, enough int) (looked int, err error) {
+	c.candidates = c.candidates[:0]
+	at := from % len(c.nodes)
+	for looked < len(c.nodes) && len(c.candidates) < enough {
+		status, err := c.Status(ctx, at)
+		if err != nil {
+			return looked, err
+		}
+		if status == nil {
+			c.candidates = append(c.candidates, int32(at))
+		}
+		looked++
+		if at++; at == len(c.nodes) {
+			at = 0
+		}
+	}
+	return looked, nil
+}
+
+// Candidates is how many nodes the last search found.
+func (c *Class) Candidates() int { return len(c.candidates) }
+
+// Status is why the node does not do, nil where it does.
+func (c *Class) Status(ctx context.Context, at int) (*fwk.Status, error) {
+	if !c.valid[at] {
+		if err := c.ask(ctx, at); err != nil {
+			return nil, err
+		}
+	}
+	status, by := c.rejected[at], len(c.filters)
+	if status != nil {
+		by = c.rejector[at]
+	}
+	for i := range c.filters[:by] {
+		if tracker := c.filters[i].tracker; tracker != nil {
+			if rejection := tracker.Filter(at); rejection != nil {
+				return rejection, nil
+			}
+		}
+	}
+	return status, nil
+}
+
+// ask runs the local plugins on the node.
+func (c *Class) ask(ctx context.Context, at int) error {
+	node := c.nodes[at]
+	c.rejected[at] = nil
+	for i := range c.filters {
+		if c.filters[i].tracker != nil {
+			continue
+		}
+		status := c.filters[i].plugin.Filter(ctx, c.state, c.pod, node)
+		if status.IsSuccess() {
+			continue
+		}
+		if !status.IsRejected() {
+			return fmt.Errorf("running %q filter plugin: %w", c.filters[i].name, status.AsError())
+		}
+		c.rejected[at], c.rejector[at] = status.WithPlugin(c.filters[i].name), i
+		break
+	}
+	if c.rejected[at] == nil {
+		for i := range c.scores {
+			if c.scores[i].tracker != nil {
+				continue
+			}
+			value, status := c.scores[i].plugin.Score(ctx, c.state, c.pod, node)
+			if !status.IsSuccess() {
+				return fmt.Errorf("plugin %q failed with: %w", c.scores[i].name, status.AsError())
+			}
+			c.scores[i].raw[at] = value
+		}
+	}
+	c.valid[at] = true
+	return nil
+}
+
+// Best returns the candidate with the highest score; among equals, any.
+func (c *Class) Best() fwk.NodeInfo {
+	c.rate(nil)
+	best, equals := 0, 0
+	for i, total := range c.totals {
+		switch {
+		case i == 0 || total > c.totals[best]:
+			best, equals = i, 1
+		case total == c.totals[best]:
+			if equals++; rand.IntN(equals) == 0 {
+				best = i
+			}
+		}
+	}
+	return c.nodes[c.candidates[best]]
+}
+
+// First returns the first candidate.
+func (c *Class) First() fwk.NodeInfo { return c.nodes[c.candidates[0]] }
+
+// Scores returns the candidates with their weighted scores by plugin.
+func (c *Class) Scores() []fwk.NodePluginScores {
+	list := make([]fwk.NodePluginScores, len(c.candidates))
+	for i, at := range c.candidates {
+		list[i].Name = c.nodes[at].Node().Name
+	}
+	c.rate(func(i int, plugin string, weighted int64) {
+		list[i].Scores = append(list[i].Scores, fwk.PluginScore{Name: plugin, Score: weighted})
+	})
+	for i := range list {
+		list[i].TotalScore = c.totals[i]
+	}
+	return list
+}
+
+// rate sums the candidates' normalised and weighted scores. Each is told if anybody wants to know.
+func (c *Class) rate(tell func(i int, plugin string, weighted int64)) {
+	n := len(c.candidates)
+	if cap(c.totals) < n {
+		c.totals, c.normalised = make([]int64, len(c.nodes)), make([]int64, len(c.nodes))
+	}
+	c.totals, c.normalised = c.totals[:n], c.normalised[:n]
+	clear(c.totals)
+	for k := range c.scores {
+		s := &c.scores[k]
+		if s.tracker != nil {
+			if !s.tracker.Score(c.candidates, c.normalised) {
+				continue
+			}
+		} else {
+			for i, at := range c.candidates {
+				c.normalised[i] = s.raw[at]
+			}
+			s.scale.apply(c.normalised)
+		}
+		for i, value := range c.normalised {
+			c.totals[i] += value * s.weight
+			if tell != nil {
+				tell(i, s.name, value*s.weight)
+			}
+		}
+	}
+}
+
+func (s Scale) apply(scores []int64) {
+	if s == AsIs {
+		return
+	}
+	var highest int64
+	for _, value := range scores {
+		highest = max(highest, value)
+	}
+	for i, value := range scores {
+		if highest > 0 {
+			value = fwk.MaxScore * value / highest
+		}
+		if s == FromHighest {
+			value = fwk.MaxScore - value
+		}
+		scores[i] = value
+	}
+}
