@@ -31,10 +31,12 @@ type cluster struct {
 	running   []*v1.Pod
 	templates []func(name string) *v1.Pod
 	made      int
+	// expects says that pods are nominated to nodes at times, which makes a scheduler look twice.
+	expects bool
 }
 
 func newCluster(d dice) *cluster {
-	c := &cluster{dice: d}
+	c := &cluster{dice: d, expects: d.chance(30)}
 	for range d.between(2, 24) {
 		c.nodes = append(c.nodes, c.node(c.name("node")))
 	}

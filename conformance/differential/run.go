@@ -142,7 +142,7 @@ func (c *cluster) churn() (Request, bool) {
 	if c.chance(3) {
 		r.Set = append(r.Set, c.service(pick(c.dice, namespaces...)))
 	}
-	if c.chance(6) {
+	if c.expects && c.chance(15) {
 		pod := c.pod()
 		r.Nominate = append(r.Nominate, Nomination{Pod: pod, Node: pick(c.dice, c.nodes...).Name})
 	}

@@ -170,3 +170,50 @@ func TestImagesAreCountedOverNodes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestTheSnapshotLogsWhatChanged(t *testing.T) {
+	c, s := cache.New(), cache.NewSnapshot()
+	for i := range 3 {
+		c.AddNode(Node(fmt.Sprintf("n%d", i)))
+	}
+	c.UpdateSnapshot(s)
+	layout := s.Layout()
+	_, seen, _ := s.Changes(0)
+	changed := func() (names []string, all bool) {
+		places, now, all := s.Changes(seen)
+		for _, place := range places {
+			names = append(names, s.All()[place].Node().Name)
+		}
+		seen = now
+		return names, all
+	}
+	if err := c.AddPod(Pod("p", On("n1"))); err != nil {
+		t.Fatal(err)
+	}
+	c.AddNode(Node("n2", Cordoned))
+	c.UpdateSnapshot(s)
+	names, all := changed()
+	slices.Sort(names)
+	if all || !slices.Equal(names, []string{"n1", "n2"}) || s.Layout() != layout {
+		t.Errorf("changed: %v, all: %t, layout %d after %d", names, all, s.Layout(), layout)
+	}
+	c.UpdateSnapshot(s)
+	if names, all := changed(); all || len(names) > 0 {
+		t.Errorf("nothing changed, but %v, all: %t", names, all)
+	}
+	for i := range 5000 {
+		c.AddNode(Node("n0", Labelled("i", fmt.Sprint(i))))
+		c.UpdateSnapshot(s)
+	}
+	if _, all := changed(); !all {
+		t.Error("the log must end somewhere and say so")
+	}
+	if names, all := changed(); all || len(names) > 0 {
+		t.Errorf("who has caught up misses nothing, but %v, all: %t", names, all)
+	}
+	c.AddNode(Node("n3"))
+	c.UpdateSnapshot(s)
+	if s.Layout() == layout {
+		t.Error("a new node makes a new list")
+	}
+}

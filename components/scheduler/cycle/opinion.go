@@ -34,8 +34,8 @@ func (s *Scheduler) Judge(ctx context.Context, pod *nodeinfo.PodInfo) (*Opinion,
 		return nil, errNoNodes
 	}
 	a := &attempt{profile: profile, pod: &queue.Pod{PodInfo: pod}, state: runtime.NewCycleState(false), start: time.Now()}
-	if class := s.classOf(ctx, a); class != nil {
-		return s.judgeClass(ctx, class)
+	if known, err := s.judgeClass(ctx, a); known != nil || err != nil {
+		return known, err
 	}
 	d := diagnosis.New()
 	feasible, err := s.feasible(ctx, a, &d)

@@ -3,6 +3,7 @@ package equivalence
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -29,53 +30,69 @@ type Plugins struct {
 
 // Classes are the classes of pods that a profile schedules.
 type Classes struct {
-	plugins   Plugins
-	locals    []Local
+	plugins Plugins
+	locals  []Local
+	// Plugins that are neither Local nor Tracking must pass the pod by: their PreFilter and PreScore are asked.
+	preFilter []fwk.PreFilterPlugin
+	preScore  []fwk.PreScorePlugin
 	known     map[nodeinfo.Class]*Class
 	strangers map[nodeinfo.Class]struct{}
 	clock     int64
 }
 
-// New returns nil if any of the plugins is neither Local nor Tracking: then results cannot be shared.
+// New returns nil if results cannot be shared: if a plugin that is neither Local nor Tracking cannot say of a pod that
+// it has nothing to do with it.
 func New(p Plugins) *Classes {
 	c := &Classes{plugins: p, known: map[nodeinfo.Class]*Class{}, strangers: map[nodeinfo.Class]struct{}{}}
-	seen := map[string]bool{}
-	understood := true
-	take := func(plugin fwk.Plugin) {
-		local, isLocal := plugin.(Local)
-		_, isTracking := plugin.(Tracking)
-		understood = understood && (isLocal || isTracking)
-		if isLocal && !seen[plugin.Name()] {
-			c.locals = append(c.locals, local)
-		}
-		seen[plugin.Name()] = true
-	}
+	filters, scores := map[string]bool{}, map[string]bool{}
 	for _, plugin := range p.PreFilter {
-		take(plugin)
-	}
-	for _, plugin := range p.Filter {
-		take(plugin)
+		if filters[plugin.Name()] = true; !c.understands(plugin) {
+			c.preFilter = append(c.preFilter, plugin)
+		}
 	}
 	for _, plugin := range p.PreScore {
-		take(plugin)
+		if scores[plugin.Name()] = true; !c.understands(plugin) {
+			c.preScore = append(c.preScore, plugin)
+		}
+	}
+	for _, plugin := range p.Filter {
+		if !c.understands(plugin) && !filters[plugin.Name()] {
+			return nil
+		}
 	}
 	for _, plugin := range p.Score {
-		take(plugin)
-	}
-	if !understood {
-		return nil
+		if !c.understands(plugin) && !scores[plugin.Name()] {
+			return nil
+		}
 	}
 	return c
 }
 
-// Of returns the pod's class, brought up to date with the view, or nil for a pod that must be looked at by itself.
-func (c *Classes) Of(ctx context.Context, pod *nodeinfo.PodInfo, view View) *Class {
+// understands says whether the plugin is Local or Tracking, and notes it if it is Local.
+func (c *Classes) understands(plugin fwk.Plugin) bool {
+	if local, ok := plugin.(Local); ok && !slices.Contains(c.locals, local) {
+		c.locals = append(c.locals, local)
+	}
+	return understood(plugin)
+}
+
+// Of returns the pod's class, brought up to date with the view, or nil for a pod that must be looked at by itself. The
+// state is that of the pod's own cycle.
+func (c *Classes) Of(ctx context.Context, state fwk.CycleState, pod *nodeinfo.PodInfo, view View) *Class {
+	if c == nil {
+		return nil
+	}
 	id := pod.Class()
-	if c == nil || id == (nodeinfo.Class{}) {
+	if id == (nodeinfo.Class{}) {
 		return nil
 	}
 	for _, local := range c.locals {
 		if !local.Covers(pod.GetPod()) {
+			return nil
+		}
+	}
+	for _, plugin := range c.preFilter {
+		if _, status := plugin.PreFilter(ctx, state, pod.GetPod(), view.All()); !status.IsSkip() {
 			return nil
 		}
 	}
@@ -96,7 +113,7 @@ func (c *Classes) Of(ctx context.Context, pod *nodeinfo.PodInfo, view View) *Cla
 		c.strangers[id] = struct{}{}
 		return nil
 	}
-	class = &Class{plugins: &c.plugins, pod: pod.GetPod(), used: c.clock}
+	class = &Class{plugins: &c.plugins, preScore: c.preScore, pod: pod.GetPod(), used: c.clock}
 	class.apart = class.build(ctx, view) != nil
 	c.remember(id, class)
 	if class.apart {
@@ -122,9 +139,10 @@ func (c *Classes) remember(id nodeinfo.Class, class *Class) {
 
 // Class is what plugins said of one class of pods.
 type Class struct {
-	plugins *Plugins
-	pod     *v1.Pod
-	used    int64
+	plugins  *Plugins
+	preScore []fwk.PreScorePlugin
+	pod      *v1.Pod
+	used     int64
 	// apart means that these pods are looked at one by one: some plugin rejects them or names their nodes.
 	apart bool
 
@@ -186,6 +204,9 @@ func (c *Class) build(ctx context.Context, view View) error {
 		return tracker, err
 	}
 	for _, plugin := range c.plugins.Filter {
+		if !understood(plugin) {
+			continue
+		}
 		tracker, err := track(plugin)
 		if err != nil {
 			return err
@@ -195,6 +216,9 @@ func (c *Class) build(ctx context.Context, view View) error {
 		}
 	}
 	for _, plugin := range c.plugins.Score {
+		if !understood(plugin) {
+			continue
+		}
 		tracker, err := track(plugin)
 		if err != nil {
 			return err
@@ -208,6 +232,12 @@ func (c *Class) build(ctx context.Context, view View) error {
 		}
 	}
 	return nil
+}
+
+func understood(plugin fwk.Plugin) bool {
+	_, local := plugin.(Local)
+	_, tracking := plugin.(Tracking)
+	return local || tracking
 }
 
 type skips struct{ filter, score map[string]bool }

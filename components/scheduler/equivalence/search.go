@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 )
 
@@ -27,6 +28,23 @@ func (c *Class) Search(ctx context.Context, from, enough int) (looked int, err e
 		}
 	}
 	return looked, nil
+}
+
+// Agreed says whether the plugins that the class knows nothing of have no opinion on the candidates for the pod either.
+func (c *Class) Agreed(ctx context.Context, state fwk.CycleState, pod *v1.Pod) bool {
+	if len(c.preScore) == 0 {
+		return true
+	}
+	nodes := make([]fwk.NodeInfo, len(c.candidates))
+	for i, at := range c.candidates {
+		nodes[i] = c.nodes[at]
+	}
+	for _, plugin := range c.preScore {
+		if !plugin.PreScore(ctx, state, pod, nodes).IsSkip() {
+			return false
+		}
+	}
+	return true
 }
 
 // Candidates is how many nodes the last search found.

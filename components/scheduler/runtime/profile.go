@@ -117,19 +117,11 @@ func NewProfile(ctx context.Context, cfg *configv1.KubeSchedulerProfile, registr
 	if err := p.enlist(cfg.Plugins); err != nil {
 		return nil, fmt.Errorf("profile %q: %w", p.name, err)
 	}
-	p.classes = p.shareable()
-	return p, nil
-}
-
-// shareable makes the memory of classes of pods, unless some plugin keeps notes of single pods.
-func (p *Profile) shareable() *equivalence.Classes {
-	if len(p.reserve)+len(p.permit)+len(p.preBind)+len(p.postBind) > 0 {
-		return nil
-	}
-	return equivalence.New(equivalence.Plugins{
+	p.classes = equivalence.New(equivalence.Plugins{
 		PreFilter: p.preFilter, Filter: p.filter, PreScore: p.preScore, Score: p.score, Weights: p.weights,
 		NewState: func() fwk.CycleState { return NewCycleState(false) },
 	})
+	return p, nil
 }
 
 // Classes are the classes of pods that share results, nil where plugins forbid it.

@@ -30,6 +30,7 @@ import (
 
 // cluster is a scheduler that is told everything by hand: its informers are never started.
 type cluster struct {
+	close     context.CancelFunc
 	informers informers.SharedInformerFactory
 	nominator *queue.Nominator
 	scheduler *cycle.Scheduler
@@ -57,12 +58,15 @@ func newCluster(ctx context.Context) (*cluster, error) {
 		Client: client, Informers: factory, Snapshot: snapshot, Nominator: nominator, Activator: q, Metrics: m,
 		Parallelism: int(*config.Parallelism), Recorder: func(string) events.EventRecorderLogger { return silent{} },
 	}
+	ctx, stop := context.WithCancel(ctx)
 	profile, err := runtime.NewProfile(ctx, &config.Profiles[0], scheduler.Plugins(m), shared)
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	q.SetProfiles(profile.Less, map[string]queue.Profile{profile.ProfileName(): {}})
 	return &cluster{
+		close:     stop,
 		bound:     bound,
 		informers: factory,
 		nominator: nominator,

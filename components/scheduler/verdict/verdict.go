@@ -86,6 +86,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer func() { c.close() }()
 	for n := 1; ; n++ {
 		var r Request
 		if err := decoder.Decode(&r); errors.Is(err, io.EOF) {
@@ -94,9 +95,12 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 			return fmt.Errorf("request %d: %w", n, err)
 		}
 		if r.Reset {
-			if c, err = newCluster(ctx); err != nil {
+			c.close()
+			next, err := newCluster(ctx)
+			if err != nil {
 				return err
 			}
+			c = next
 		}
 		if err := c.change(&r); err != nil {
 			return fmt.Errorf("request %d: %w", n, err)

@@ -78,8 +78,28 @@ func NewFit(_ context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugi
 // Name returns the plugin's name.
 func (*Fit) Name() string { return FitName }
 
-// Covers says that a class tells the plugin all about a pod.
-func (*Fit) Covers(*v1.Pod) bool { return true }
+// Covers says that the pod requests no extended resource: whether that is devices is not for a node alone to say.
+func (*Fit) Covers(pod *v1.Pod) bool {
+	plain := func(list v1.ResourceList) bool {
+		for name := range list {
+			if nodeinfo.IsExtended(name) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range pod.Spec.Containers {
+		if !plain(pod.Spec.Containers[i].Resources.Requests) {
+			return false
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if !plain(pod.Spec.InitContainers[i].Resources.Requests) {
+			return false
+		}
+	}
+	return plain(pod.Spec.Overhead)
+}
 
 // Scale says that scores are in range.
 func (*Fit) Scale() equivalence.Scale { return equivalence.AsIs }
