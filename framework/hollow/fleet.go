@@ -113,7 +113,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer cancel()
 	// The nodes that there are already come first: they are taken over, not made.
 	nodes := f.client.CoreV1().Nodes()
-	known := make(chan struct{})
+	nodesKnown, podsKnown := make(chan struct{}), make(chan struct{})
 	f.follow(ctx, &work, &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtimeObject, error) {
 			o.LabelSelector = v1alpha1.Label
@@ -123,7 +123,11 @@ func (f *Fleet) Run(ctx context.Context) error {
 			o.LabelSelector = v1alpha1.Label
 			return nodes.Watch(ctx, o)
 		},
-	}, &corev1.Node{}, &store[*corev1.Node]{name: nodeName, see: f.seeNode, lose: f.nodeGone, replace: f.onlyNodes, full: known})
+	}, &corev1.Node{}, &store[*corev1.Node]{name: nodeName, see: f.seeNode, lose: f.nodeGone, replace: f.onlyNodes, full: nodesKnown})
+	if !closed(ctx, nodesKnown) {
+		return nil
+	}
+	// Then their pods, before any other begins: an address that one has is no other's.
 	bound := fields.OneTermNotEqualSelector("spec.nodeName", "").String()
 	pods := f.client.CoreV1().Pods(metav1.NamespaceAll)
 	f.follow(ctx, &work, &cache.ListWatch{
@@ -135,10 +139,8 @@ func (f *Fleet) Run(ctx context.Context) error {
 			o.FieldSelector = bound
 			return pods.Watch(ctx, o)
 		},
-	}, &corev1.Pod{}, &store[*corev1.Pod]{name: podName, see: f.seePod, lose: f.podGone, replace: f.onlyPods})
-	select {
-	case <-known:
-	case <-ctx.Done():
+	}, &corev1.Pod{}, &store[*corev1.Pod]{name: podName, see: f.seePod, lose: f.podGone, replace: f.onlyPods, full: podsKnown})
+	if !closed(ctx, podsKnown) {
 		return nil
 	}
 	klog.InfoS("Hollow nodes come to life", "count", f.spec.Total(), "renewInterval", f.spec.Heartbeat.RenewInterval.Duration)
@@ -158,6 +160,16 @@ func (f *Fleet) Run(ctx context.Context) error {
 	f.podQueue.ShutDown()
 	f.nodeQueue.ShutDown()
 	return nil
+}
+
+// closed waits for a channel, and says whether it was closed before ctx ended.
+func closed(ctx context.Context, channel <-chan struct{}) bool {
+	select {
+	case <-channel:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // serve has one of a queue after the other do what is due.
