@@ -63,10 +63,11 @@ func TestASeedRepeatsItself(t *testing.T) {
 		}
 		return ours.heard.String()
 	}
-	if heard(1) != heard(1) {
+	once := heard(1)
+	if again := heard(1); again != once {
 		t.Error("one seed made two different cases")
 	}
-	if heard(1) == heard(100) {
+	if heard(100) == once {
 		t.Error("two seeds made the same cases")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -92,7 +93,7 @@ func (l *listener) read(log io.Reader) error {
 	for lines := bufio.NewReader(log); ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil // a line without an end is not whole
 			}
 			return err

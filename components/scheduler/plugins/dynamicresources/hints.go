@@ -35,11 +35,9 @@ func (p *DynamicResources) claimChanged(_ klog.Logger, pod *v1.Pod, older, newer
 		return when(freed), nil
 	}
 	claims, err := p.claimsOf(pod)
-	if err != nil {
-		// The pod still lacks a claim, whatever became of this one.
-		return fwk.QueueSkip, nil
-	}
-	return when(freed || uses(claims, is.UID) && (was == nil || !equality.Semantic.DeepEqual(was.Status, is.Status))), nil
+	// A pod that still lacks a claim gains nothing, whatever became of this one.
+	complete := err == nil
+	return when(complete && (freed || uses(claims, is.UID) && (was == nil || !equality.Semantic.DeepEqual(was.Status, is.Status)))), nil
 }
 
 // podChanged tells whether all claims are there now that the pod's status names them.

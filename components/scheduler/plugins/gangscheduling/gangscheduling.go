@@ -102,7 +102,7 @@ func (g *GangScheduling) Permit(ctx context.Context, _ fwk.CycleState, pod *v1.P
 	return nil, 0
 }
 
-// PostFilter, for a pod that found no node, takes the nodes of its gang back, so that half a gang keeps no room that
+// PostFilter takes the nodes of a gang back when one of its pods found none, so that half a gang keeps no room that
 // others could use. It makes no room itself.
 func (g *GangScheduling) PostFilter(_ context.Context, _ fwk.CycleState, pod *v1.Pod, _ fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	name := podgroup.NameOf(pod)
