@@ -3,6 +3,7 @@ package apps
 import (
 	"context"
 	"encoding/json"
+	"time"
 	"fmt"
 
 	"github.com/onsi/gomega"
@@ -62,9 +63,10 @@ func rollingUpdateSpecs(s *suite.Suite) {
 		namespace := s.Namespace(ctx)
 		container := suite.ServingContainer()
 		// Long enough for every node to hear that the pod is no endpoint any more.
-		container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 3}}}
+		pause := int64(expect.Scaled(3 * time.Second).Seconds())
+		container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: pause}}}
 		deployment := suite.Deployment(namespace, "web", 3, container)
-		deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](10)
+		deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To(pause + 7)
 		deployment.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr.To(intstr.FromInt32(0)), MaxSurge: ptr.To(intstr.FromInt32(1))}
 		service := suite.Service(namespace, "web")
 		s.Create(ctx, service)

@@ -24,7 +24,7 @@ func clusterIPSpecs(s *suite.Suite) {
 		_, service := r.servers(ctx, "web", 4, nil)
 		for _, from := range r.clients {
 			url := suite.URL(service.Spec.ClusterIP, 80, "/hostname")
-			r.routed(ctx, from, url)
+			r.routedToAll(ctx, from, url, 4)
 			expectEven(r.Hammer(ctx, from, 200, url), 4)
 		}
 	})
@@ -148,7 +148,7 @@ func clusterIPSpecs(s *suite.Suite) {
 		r.Create(ctx, service)
 		r.awaitReady(ctx, "web", 2)
 		url := suite.URL(service.Spec.ClusterIP, 80, "/hostname")
-		r.routed(ctx, r.clients[0], url)
+		r.routedToAll(ctx, r.clients[0], url, 2)
 		expectEven(r.Hammer(ctx, r.clients[0], 100, url), 2)
 	})
 

@@ -117,6 +117,14 @@ func (r room) routed(ctx context.Context, from *corev1.Pod, url string) {
 		WithTimeout(expect.Scaled(expect.Short)).Should(gomega.BeEmpty(), "%s answers %s", url, from.Name)
 }
 
+// routedToAll waits until a client was answered by so many hosts: a node's packet filter may
+// learn of one endpoint later than of another.
+func (r room) routedToAll(ctx context.Context, from *corev1.Pod, url string, hosts int) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(ctx, func() map[string]int { return r.Hammer(ctx, from, 20, url).Hosts }).
+		WithTimeout(expect.Scaled(expect.Short)).Should(gomega.HaveLen(hosts), "%s reaches all behind %s", from.Name, url)
+}
+
 // evenly is true unless the counts are so uneven that a fair choice would give them less
 // than once in a million runs: Pearson's chi-squared test, by the Wilson-Hilferty
 // approximation.

@@ -63,7 +63,14 @@ func terminationSpecs(s *suite.Suite) {
 		Promise: "A pod whose processes end on SIGTERM is gone before its grace period is over.",
 		Source:  termination, Judges: judged(),
 	}, func(ctx context.Context) {
-		pod := suite.Pod(s.Namespace(ctx), "polite", suite.AgentContainer("signal-log", "--end-on=terminated"))
+		// The kernel keeps from a container's first process what it does not listen for yet.
+		listener := suite.AgentContainer("signal-log", "--end-on=terminated", "--file=/tmp/heard")
+		listener.ReadinessProbe = &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/agent", "cat", "/tmp/heard"}}},
+			PeriodSeconds: 1,
+		}
+		pod := suite.Pod(s.Namespace(ctx), "polite", listener)
+		mount(pod, "tmp", scratch())
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600) // far longer than the wait
 		s.CreateReady(ctx, pod)
 		s.Delete(ctx, pod, metav1.DeletePropagationBackground)
