@@ -3,8 +3,8 @@ package apps
 import (
 	"context"
 	"encoding/json"
-	"time"
 	"fmt"
+	"time"
 
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
