@@ -4,14 +4,17 @@ import (
 	"context"
 	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	clienttesting "k8s.io/client-go/testing"
 	volumehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -200,18 +203,30 @@ func TestPreBind(t *testing.T) {
 	start := func(t *testing.T, objects ...apiruntime.Object) (*VolumeBinding, *Cluster, <-chan *fwk.Status) {
 		t.Helper()
 		b, cluster := pluginOver(t, append(objects, pod)...)
+		// The fake API server does not count versions: what is written has version 2 here.
+		cluster.Client.PrependReactor("update", "*", func(action clienttesting.Action) (bool, apiruntime.Object, error) {
+			written, err := meta.Accessor(action.(clienttesting.UpdateAction).GetObject())
+			if err == nil {
+				written.SetResourceVersion("2")
+			}
+			return false, nil, err
+		})
 		state := cycleOn(t, b, cluster, pod, "a")
 		if status := b.Reserve(ctx, state, pod, "a"); !status.IsSuccess() {
 			t.Fatal(status.AsError())
 		}
 		done := make(chan *fwk.Status, 1)
 		go func() { done <- b.PreBind(ctx, state, pod, "a") }()
+		synctest.Wait() // it has written, and waits for what the watch delivers
 		return b, cluster, done
 	}
-	t.Run("bound", func(t *testing.T) {
+	run := func(name string, test func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+	}
+	run("bound", func(t *testing.T) {
 		b, cluster, done := start(t, Claim("c", "1Gi"), Class(static, late), Volume("v", "1Gi", LocalTo("a")))
 		taken := Volume("v", "1Gi", LocalTo("a"), reservedFor("c"))
-		taken.ResourceVersion, taken.Spec.ClaimRef.UID = "2", "c"
+		taken.ResourceVersion, taken.Spec.ClaimRef.UID = "3", "c"
 		deliver(t, b, cluster, taken, Claim("c", "1Gi", BoundTo("v")))
 		if status := <-done; !status.IsSuccess() {
 			t.Fatal(status.AsError())
@@ -221,20 +236,19 @@ func TestPreBind(t *testing.T) {
 			t.Errorf("%v %+v", err, written)
 		}
 	})
-	t.Run("taken back", func(t *testing.T) {
+	run("taken back", func(t *testing.T) {
 		b, cluster, done := start(t, Claim("c", "1Gi"), Class(static, late), Volume("v", "1Gi", LocalTo("a")))
 		free := Volume("v", "1Gi", LocalTo("a"))
 		free.ResourceVersion = "3"
-		// An answer to our own write, which the fake API server does not count, would be older.
 		deliver(t, b, cluster, free)
 		if status := <-done; status.IsSuccess() {
 			t.Error("a binding that was taken back counts as bound")
 		}
 	})
-	t.Run("provisioned", func(t *testing.T) {
+	run("provisioned", func(t *testing.T) {
 		b, cluster, done := start(t, Claim("c", "1Gi"), Class(maker, late))
 		made := Claim("c", "1Gi", selected("a"), BoundTo("made"))
-		made.ResourceVersion = "2"
+		made.ResourceVersion = "3"
 		deliver(t, b, cluster, Volume("made", "1Gi", LocalTo("a")), made)
 		if status := <-done; !status.IsSuccess() {
 			t.Fatal(status.AsError())
