@@ -7,6 +7,7 @@ package dynamicresources
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -53,7 +54,7 @@ type DynamicResources struct {
 	handle         fwk.Handle
 	client         clientset.Interface
 	dra            manager
-	selectors      *cel.Cache
+	selectors      func() *cel.Cache
 	filterTimeout  time.Duration
 	bindingTimeout time.Duration
 }
@@ -86,7 +87,10 @@ func New(_ context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin,
 	}
 	return &DynamicResources{
 		handle: handle, client: handle.ClientSet(), dra: dra,
-		selectors:      cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: features.ConsumableCapacity}),
+		// Its compiler takes time and memory that a cluster without claims need not spend.
+		selectors: sync.OnceValue(func() *cel.Cache {
+			return cel.NewCache(expressions, cel.Features{EnableConsumableCapacity: features.ConsumableCapacity})
+		}),
 		filterTimeout:  duration(typed.FilterTimeout, 0),
 		bindingTimeout: duration(typed.BindingTimeout, configv1.DynamicResourcesBindingTimeoutDefault),
 	}, nil

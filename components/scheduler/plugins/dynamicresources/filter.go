@@ -110,7 +110,7 @@ func (p *DynamicResources) newAllocator(ctx context.Context) (structured.Allocat
 	if err != nil {
 		return nil, err
 	}
-	return structured.NewAllocator(ctx, features, *held, p.dra.DeviceClasses(), slices, p.selectors)
+	return structured.NewAllocator(ctx, features, *held, p.dra.DeviceClasses(), slices, p.selectors())
 }
 
 // PreFilterExtensions is nil: pods hold devices by claims, not by where they run.
