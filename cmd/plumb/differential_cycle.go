@@ -70,7 +70,7 @@ func (f *cycleFlags) run(cmd *cobra.Command) (err error) {
 	for _, w := range workloads {
 		for _, nodes := range f.nodes {
 			screen.step(fmt.Sprintf("%s, %d nodes", w.Name, nodes))
-			rounds, err := differential.Measure(cmd.Context(), ours, theirs, w, nodes, min(f.pods, nodes/2), f.rounds)
+			rounds, err := differential.Measure(cmd.Context(), ours, theirs, w, differential.Size{Nodes: nodes, Pods: min(f.pods, nodes/2), Rounds: f.rounds})
 			if err != nil {
 				return err
 			}

@@ -84,10 +84,13 @@ func (w *Workload) start(nodes int) Request {
 // Round is one measurement of both schedulers, one after the other.
 type Round struct{ Ours, Theirs Effort }
 
+// Size is how much of a workload is measured: on so many nodes, with so many pods, so often.
+type Size struct{ Nodes, Pods, Rounds int }
+
 // Measure takes a workload through both schedulers, by turns. Half as many pods as are measured run before.
-func Measure(ctx context.Context, ours, theirs *Program, w Workload, nodes, pods, rounds int) ([]Round, error) {
+func Measure(ctx context.Context, ours, theirs *Program, w Workload, size Size) ([]Round, error) {
 	var list []Round
-	for range rounds {
+	for range size.Rounds {
 		var round Round
 		for _, side := range []struct {
 			*Program
@@ -96,14 +99,14 @@ func Measure(ctx context.Context, ours, theirs *Program, w Workload, nodes, pods
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if err := side.Tell(w.start(nodes)); err != nil {
+			if err := side.Tell(w.start(size.Nodes)); err != nil {
 				return nil, err
 			}
-			if _, err := side.Schedule(Load{Pod: w.Before, Count: pods / 2}); err != nil {
+			if _, err := side.Schedule(Load{Pod: w.Before, Count: size.Pods / 2}); err != nil {
 				return nil, err
 			}
 			var err error
-			if *side.effort, err = side.Schedule(Load{Pod: w.Pod, Count: pods}); err != nil {
+			if *side.effort, err = side.Schedule(Load{Pod: w.Pod, Count: size.Pods}); err != nil {
 				return nil, err
 			}
 		}

@@ -241,7 +241,7 @@ func TestWhoHasNoClass(t *testing.T) {
 	for _, s := range []stranger{{}, {filters: true}, {scores: true}} {
 		class := second(t, New(Plugins{PreFilter: []fwk.PreFilterPlugin{s}, Filter: []fwk.FilterPlugin{s}, PreScore: []fwk.PreScorePlugin{s},
 			NewState: func() fwk.CycleState { return nil }}), v)
-		if shared := class != nil && class.Agreed(t.Context(), nil, &v1.Pod{}); shared != !(s.filters || s.scores) {
+		if shared := class != nil && class.Agreed(t.Context(), nil, &v1.Pod{}); shared == (s.filters || s.scores) {
 			t.Errorf("%+v: shared is %t", s, shared)
 		}
 	}

@@ -28,6 +28,7 @@ func validateDriver(name string, at *field.Path) field.ErrorList {
 	if len(name) > resourcev1.DriverNameMaxLength {
 		found.Add(field.TooLong(at, "", resourcev1.DriverNameMaxLength))
 	}
+	//nolint:staticcheck // deprecated for its laxness, which upstream keeps for drivers' names
 	found.Messages(at, name, content.IsDNS1123SubdomainCaseless(name))
 	return found.Errors
 }
