@@ -15,10 +15,12 @@ import (
 // not come up, and its own last words say why.
 const maxEnds = 5
 
-// bootTimeout bounds the boot. The factor is that of package expect, so that one
-// setting serves a slow machine.
-func bootTimeout() time.Duration {
-	const usual = time.Minute
+// bootTimeout bounds the boot.
+func bootTimeout() time.Duration { return scaled(time.Minute) }
+
+// scaled is a usual limit on this machine. The factor is that of package expect, so that
+// one setting serves a slow machine.
+func scaled(usual time.Duration) time.Duration {
 	factor, err := strconv.ParseFloat(os.Getenv("PLUMB_TIMEOUT_SCALE"), 64)
 	if err != nil || factor <= 0 {
 		return usual
