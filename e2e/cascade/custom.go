@@ -56,6 +56,8 @@ func customSpecs(s *suite.Suite) {
 		namespace := s.Namespace(ctx)
 		widgets := newKind(ctx, s)
 		widget, leaf := widgets.withLeaf(ctx, s, namespace, "widget")
+		exists(ctx, s, widget)
+		exists(ctx, s, leaf)
 		s.Delete(ctx, widgets.definition, metav1.DeletePropagationBackground)
 		gomega.Expect(s.Watch.Gone(ctx, widgets.definition)).To(gomega.Succeed())
 		// Whether the collector sees the objects go depends on whether it had met their kind, and

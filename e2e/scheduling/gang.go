@@ -7,6 +7,7 @@ import (
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -21,9 +22,11 @@ const gangs = "https://kubernetes.io/docs/concepts/scheduling-eviction/gang-sche
 // newGang makes a group of which so many pods are needed. The API is off by default: where it is, the spec is skipped.
 func newGang(ctx context.Context, s *suite.Suite, namespace string, needed int32) string {
 	ginkgo.GinkgoHelper()
-	if _, err := s.Clientset.Discovery().ServerResourcesForGroupVersion(schedulingv1beta1.SchemeGroupVersion.String()); err != nil {
-		ginkgo.Skip("needs pod groups, which are off by default: the feature gate GenericWorkload and --runtime-config=scheduling.k8s.io/v1beta1=true")
+	_, err := s.Clientset.Discovery().ServerResourcesForGroupVersion(schedulingv1beta1.SchemeGroupVersion.String())
+	if apierrors.IsNotFound(err) {
+		ginkgo.Skip("needs pod groups, which are off by default: the feature gate GenericWorkload and --runtime-config=scheduling.k8s.io/v1beta1=true; the API server says: " + err.Error())
 	}
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	group := &schedulingv1beta1.PodGroup{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "gang"}}
 	group.Spec.SchedulingPolicy.Gang = &schedulingv1beta1.GangSchedulingPolicy{MinCount: needed}
 	s.Create(ctx, group)

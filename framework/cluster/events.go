@@ -19,7 +19,7 @@ const maxEnds = 5
 func bootTimeout() time.Duration { return scaled(time.Minute) }
 
 // scaled is a usual limit on this machine. The factor is that of package expect, so that
-// one setting serves a slow machine.
+// one setting serves a slow machine; its Scaled would bring the matchers into every program.
 func scaled(usual time.Duration) time.Duration {
 	factor, err := strconv.ParseFloat(os.Getenv("PLUMB_TIMEOUT_SCALE"), 64)
 	if err != nil || factor <= 0 {
