@@ -31,10 +31,10 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/admission/podresize"
 	"github.com/plumbline/plumbline/components/apiserver/admission/podsecurity"
 	"github.com/plumbline/plumbline/components/apiserver/admission/priority"
+	"github.com/plumbline/plumbline/components/apiserver/admission/protection"
 	"github.com/plumbline/plumbline/components/apiserver/admission/quota"
 	"github.com/plumbline/plumbline/components/apiserver/admission/runtimeclass"
 	"github.com/plumbline/plumbline/components/apiserver/admission/serviceaccount"
-	"github.com/plumbline/plumbline/components/apiserver/admission/storageprotection"
 	"github.com/plumbline/plumbline/components/apiserver/admission/tolerationseconds"
 	"github.com/plumbline/plumbline/components/apiserver/admission/topologylabels"
 	"github.com/plumbline/plumbline/components/apiserver/authorization/node"
@@ -83,7 +83,8 @@ func (s *server) plugins() []plugin {
 		}},
 		{name: priority.Name, make: ready(priority.New(classes))},
 		{name: tolerationseconds.Name, make: ready(tolerationseconds.New(s.config.Admission.NotReadySeconds, s.config.Admission.UnreachableSeconds))},
-		{name: storageprotection.Name, make: ready(storageprotection.New())},
+		{name: protection.StorageName, make: ready(protection.NewStorage())},
+		{name: protection.PodGroupName, make: ready(protection.NewPodGroup())},
 		{name: claimresize.Name, make: ready(claimresize.New(inprocess.Getter[*storagev1.StorageClass](s.direct, storagev1.Resource("storageclasses"))))},
 		{name: runtimeclass.Name, make: ready(runtimeclass.New(inprocess.Getter[*nodev1.RuntimeClass](s.direct, nodev1.Resource("runtimeclasses"))))},
 		{name: podresize.Name, make: ready(podresize.New(nodes))},

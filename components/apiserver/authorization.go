@@ -56,7 +56,7 @@ func (s *server) newMode(mode string) (authorizer.Authorizer, error) {
 	case ModeAlwaysDeny:
 		return authorizerfactory.NewAlwaysDenyAuthorizer(), nil
 	case ModeNode:
-		rules, err := policy.RulesOf("system:node")
+		rules, err := policy.RulesOf("system:node", s.features)
 		return node.New(nodeObjects{s.direct}, rules), err
 	case ModeRBAC:
 		return rbac.New(s.informers.Rbac().V1(), s.rolesReady)

@@ -82,7 +82,7 @@ func (s *server) ensurePriorityClasses(ctx context.Context) error {
 }
 
 func (s *server) ensureRoles(ctx context.Context) error {
-	roles, err := policy.Default()
+	roles, err := policy.Default(s.features)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *server) ensureRoles(ctx context.Context) error {
 
 // rolesKnown waits until the authorizer's informers have seen the roles.
 func (s *server) rolesKnown(ctx context.Context) bool {
-	roles, err := policy.Default()
+	roles, err := policy.Default(s.features)
 	if err != nil {
 		return false
 	}

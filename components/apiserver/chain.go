@@ -58,6 +58,7 @@ func (s *server) newCore(next genericapiserver.DelegationTarget) (*genericapiser
 	}
 	env := &resource.Env{
 		Scheme:        s.scheme,
+		Features:      s.features,
 		RESTOptions:   s.layout,
 		Store:         s.storeOf,
 		Loopback:      s.client,

@@ -11,7 +11,7 @@ import (
 
 // Command is kube-apiserver's command line.
 func Command() *cobra.Command {
-	config := NewConfig()
+	config, err := NewConfig()
 	cmd := &cobra.Command{
 		Use:           "kube-apiserver",
 		Short:         "Serve the Kubernetes API",
@@ -19,6 +19,9 @@ func Command() *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err != nil {
+				return err
+			}
 			if err := config.Server.ComponentGlobalsRegistry.Set(); err != nil {
 				return err
 			}
@@ -31,7 +34,9 @@ func Command() *cobra.Command {
 			return Run(cmd.Context(), config)
 		},
 	}
-	config.addFlags(cmd.Flags())
+	if err == nil {
+		config.addFlags(cmd.Flags())
+	}
 	return cmd
 }
 

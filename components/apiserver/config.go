@@ -8,17 +8,21 @@ import (
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/server/options"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	netutils "k8s.io/utils/net"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 // Config is everything that a command line can say about an API server.
 type Config struct {
-	// Server, Serving, Features and Audit are the library's own settings.
+	// Server, Serving, Features and Audit are the library's own settings. Server has the
+	// feature gates.
 	Server   *options.ServerRunOptions
 	Serving  *options.SecureServingOptions
 	Features *options.FeatureOptions
 	Audit    *options.AuditOptions
-	// APIs turns built-in versions and resources off.
+	// APIs turns built-in versions and resources on and off.
 	APIs *options.APIEnablementOptions
 	// Etcd is where objects are stored.
 	Etcd *options.EtcdOptions
@@ -101,7 +105,10 @@ type KubeletConfig struct {
 }
 
 // NewConfig has upstream's defaults.
-func NewConfig() *Config {
+func NewConfig() (*Config, error) {
+	if err := features.Register(utilfeature.DefaultMutableFeatureGate); err != nil {
+		return nil, fmt.Errorf("feature gates: %w", err)
+	}
 	c := &Config{
 		Server:   options.NewServerRunOptions(),
 		Serving:  options.NewSecureServingOptions(),
@@ -130,7 +137,7 @@ func NewConfig() *Config {
 	c.Serving.Required = true
 	c.Serving.ServerCert.PairName = "apiserver"
 	c.Serving.ServerCert.CertDirectory = "/var/run/kubernetes"
-	return c
+	return c, nil
 }
 
 // Validate names every setting that cannot work.

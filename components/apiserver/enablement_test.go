@@ -6,36 +6,85 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/server/options"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/util/compatibility"
 
 	"github.com/plumbline/plumbline/components/apiserver/resource"
 	"github.com/plumbline/plumbline/components/apiserver/resources"
 )
 
-func TestEnabledAPIs(t *testing.T) {
+// runtimeConfig is what --runtime-config makes of the APIs.
+func runtimeConfig(t *testing.T, flag string) (*serverstorage.ResourceConfig, error) {
+	t.Helper()
 	entries := resources.All()
 	scheme, err := resource.NewScheme(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
 	asked := options.NewAPIEnablementOptions()
-	asked.RuntimeConfig["batch/v1"] = "false"
-	asked.RuntimeConfig["autoscaling/v1"] = "false"
-	enabled, err := enabledAPIs(asked, scheme, entries)
-	if err != nil {
+	if err := asked.RuntimeConfig.Set(flag); err != nil {
 		t.Fatal(err)
 	}
-	for gvr, want := range map[schema.GroupVersionResource]bool{
-		{Group: "batch", Version: "v1", Resource: "jobs"}:                           false,
-		{Group: "autoscaling", Version: "v1", Resource: "horizontalpodautoscalers"}: false,
-		{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}: true,
-		{Version: "v1", Resource: "pods"}:                                           true,
+	return enabledAPIs(asked, scheme, entries)
+}
+
+func TestEnabledAPIs(t *testing.T) {
+	groups := schema.GroupVersionResource{Group: "scheduling.k8s.io", Version: "v1beta1", Resource: "podgroups"}
+	workloads := groups.GroupVersion().WithResource("workloads")
+	classes := schema.GroupVersionResource{Group: "scheduling.k8s.io", Version: "v1", Resource: "priorityclasses"}
+	jobs := schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
+	scalers := schema.GroupVersionResource{Group: "autoscaling", Version: "v1", Resource: "horizontalpodautoscalers"}
+	scalersV2 := schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
+	for flag, want := range map[string]map[schema.GroupVersionResource]bool{
+		"":                                    {groups: false, workloads: false, classes: true, jobs: true, scalers: true},
+		"batch/v1=false,autoscaling/v1=false": {jobs: false, scalers: false, scalersV2: true, classes: true},
+		"scheduling.k8s.io/v1beta1=true":      {groups: true, workloads: true, classes: true},
+		"scheduling.k8s.io/v1beta1/podgroups=true": {groups: true, workloads: false},
+		"api/all=true":               {groups: true, classes: true},
+		"api/beta=true":              {groups: true, jobs: true},
+		"api/alpha=true":             {groups: false},
+		"api/ga=false,batch/v1=true": {groups: false, classes: false, jobs: true},
+		"api/all=true,scheduling.k8s.io/v1beta1=false":        {groups: false, classes: true},
+		"apps/v1beta1=false,resource.k8s.io/v1alpha3=false":   {jobs: true},
+		"apiextensions.k8s.io/v1=true":                        {jobs: true},
+		"scheduling.k8s.io/v1beta1,scheduling.k8s.io/v1=true": {groups: true, classes: true},
 	} {
-		if got := enabled.ResourceEnabled(gvr); got != want {
-			t.Errorf("%s is served: %v, want %v", gvr, got, want)
+		enabled, err := runtimeConfig(t, flag)
+		if err != nil {
+			t.Errorf("%q: %v", flag, err)
+			continue
+		}
+		for gvr, on := range want {
+			if got := enabled.ResourceEnabled(gvr); got != on {
+				t.Errorf("%q: %s is served: %v, want %v", flag, gvr, got, on)
+			}
 		}
 	}
-	asked.RuntimeConfig = map[string]string{"no.such.group/v1": "true"}
-	if _, err := enabledAPIs(asked, scheme, entries); err == nil || !strings.Contains(err.Error(), "no.such.group") {
-		t.Errorf("a group that nobody serves was taken: %v", err)
+}
+
+func TestRuntimeConfigIsRefused(t *testing.T) {
+	for flag, want := range map[string]string{
+		"no.such.group/v1=true":                    "unknown api groups no.such.group/v1",
+		"batch/v9=true":                            "group version batch/v9 that has not been registered",
+		"scheduling.k8s.io/v1alpha3=true":          "group version scheduling.k8s.io/v1alpha3 that has not been registered",
+		"resource.k8s.io/v1beta1/devices=true":     "group version resource.k8s.io/v1beta1 that has not been registered",
+		"batch=true":                               "runtime-config invalid key batch",
+		"batch/v1=perhaps":                         "invalid value of batch/v1: perhaps",
+		"api/beta=perhaps":                         "invalid value api/beta=perhaps",
+		"api/all=false":                            "invalid runtime-config with only api/all=false",
+		"scheduling.k8s.io/v1beta1/PodGroups=true": "resource is always lowercase plural",
+	} {
+		if _, err := runtimeConfig(t, flag); err == nil || !strings.Contains(err.Error(), "--runtime-config: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", flag, err, want)
+		}
+	}
+}
+
+func TestAnUnknownFeatureGateIsRefused(t *testing.T) {
+	t.Cleanup(compatibility.DefaultComponentGlobalsRegistry.Reset)
+	cmd := Command()
+	cmd.SetArgs([]string{"--feature-gates=GenericWorkload=false,NoSuchGate=true"})
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "unrecognized feature gate: NoSuchGate") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/advertise"
 	"github.com/plumbline/plumbline/components/apiserver/allocation"
 	"github.com/plumbline/plumbline/components/apiserver/authentication/accounttoken"
+	"github.com/plumbline/plumbline/components/apiserver/features"
 	"github.com/plumbline/plumbline/components/apiserver/inprocess"
 	"github.com/plumbline/plumbline/components/apiserver/openapi"
 	"github.com/plumbline/plumbline/components/apiserver/resource"
@@ -35,7 +36,9 @@ import (
 
 // server is what the parts of the chain are built from.
 type server struct {
-	config    *Config
+	config   *Config
+	features features.Set
+	// entries are the resources that there are with these features.
 	entries   []resource.Entry
 	scheme    *runtime.Scheme
 	codecs    serializer.CodecFactory
@@ -82,7 +85,8 @@ func Run(ctx context.Context, config *Config) error {
 }
 
 func newServer(config *Config) (*server, error) {
-	s := &server{config: config, entries: resources.All(), stores: map[schema.GroupResource]*genericregistry.Store{}, rolesReady: make(chan struct{})}
+	on := features.On(config.Server.ComponentGlobalsRegistry.FeatureGateFor(config.Server.ComponentName))
+	s := &server{config: config, features: on, entries: resource.Enabled(resources.All(), on), stores: map[schema.GroupResource]*genericregistry.Store{}, rolesReady: make(chan struct{})}
 	s.direct = s.storeOf
 	var err error
 	if s.scheme, err = resource.NewScheme(s.entries); err != nil {
@@ -107,9 +111,10 @@ func (s *server) newGeneric() error {
 		return err
 	}
 	var err error
-	if g.MergedResourceConfig, err = enabledAPIs(s.config.APIs, s.scheme, s.entries); err != nil {
+	if g.MergedResourceConfig, err = enabledAPIs(s.config.APIs, s.scheme, resources.All()); err != nil {
 		return err
 	}
+	warnOfGates(g.MergedResourceConfig, resources.All(), s.features)
 	if err := s.applyServing(); err != nil {
 		return err
 	}

@@ -121,6 +121,12 @@ func catalogue() []entry {
 		{"volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return protection.NewClasses(env)
 		}},
+		{"podgroup-protection-controller", "podgroup-protection-controller", "podgroup-protection-controller", "podgroup-protection-controller", func(env *controller.Env, config *Config) (controller.Controller, error) {
+			if !config.Features.Enabled(GenericWorkload) {
+				return nil, nil
+			}
+			return protection.NewPodGroups(env)
+		}},
 		{"disruption-controller", "disruption", "disruption-controller", "controllermanager", func(env *controller.Env, _ *Config) (controller.Controller, error) {
 			return disruption.New(env)
 		}},
@@ -169,7 +175,7 @@ func notProvided() []string {
 	return []string{
 		"horizontal-pod-autoscaler-controller", "ttl-controller",
 		"device-taint-eviction-controller", "persistentvolume-attach-detach-controller",
-		"persistentvolume-expander-controller", "podgroup-protection-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+		"persistentvolume-expander-controller", "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 		"storageversion-garbage-collector-controller", "resourcepoolstatusrequest-controller",
 		"legacy-serviceaccount-token-cleaner-controller", "validatingadmissionpolicy-status-controller",
 		"storage-version-migrator-controller", "selinux-warning-controller", "serviceaccount-token-controller",

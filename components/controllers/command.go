@@ -9,7 +9,7 @@ import (
 
 // Command is the kube-controller-manager with upstream's command line.
 func Command() *cobra.Command {
-	config := DefaultConfig()
+	config, err := DefaultConfig()
 	cmd := &cobra.Command{
 		Use:           "kube-controller-manager",
 		Short:         "Run the control loops of Kubernetes",
@@ -18,6 +18,9 @@ func Command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err != nil {
+				return err
+			}
 			if err := config.Validate(); err != nil {
 				return err
 			}
@@ -27,6 +30,9 @@ func Command() *cobra.Command {
 			}
 			return manager.Run(cmd.Context())
 		},
+	}
+	if err != nil {
+		return cmd
 	}
 	config.AddFlags(cmd.Flags())
 	logging := flag.NewFlagSet("klog", flag.ContinueOnError)

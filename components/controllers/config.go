@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/component-base/featuregate"
 
 	"github.com/plumbline/plumbline/components/controllers/persistentvolume"
 	"github.com/plumbline/plumbline/components/serving"
@@ -41,7 +42,14 @@ type Config struct {
 
 	// Workers is the number of keys a controller works on at the same time, by --concurrent-NAME-syncs.
 	Workers map[string]int
+
+	// Features are the feature gates that can be set.
+	Features featuregate.MutableFeatureGate
 }
+
+// GenericWorkload protects pod groups that are in use (beta, off by default). Kubernetes' other gates are as they are by
+// default.
+const GenericWorkload featuregate.Feature = "GenericWorkload"
 
 // ElectionConfig is leader election by a Lease.
 type ElectionConfig struct {
@@ -87,7 +95,11 @@ func workerDefaults() map[string]int {
 }
 
 // DefaultConfig is upstream's defaults.
-func DefaultConfig() *Config {
+func DefaultConfig() (*Config, error) {
+	features := featuregate.NewFeatureGate()
+	if err := features.Add(map[featuregate.Feature]featuregate.FeatureSpec{GenericWorkload: {PreRelease: featuregate.Beta}}); err != nil {
+		return nil, err
+	}
 	return &Config{
 		Controllers:              []string{"*"},
 		Serving:                  serving.Defaults(10257),
@@ -102,7 +114,8 @@ func DefaultConfig() *Config {
 		NamespaceSyncPeriod:      5 * time.Minute,
 		ResourceQuotaSyncPeriod:  5 * time.Minute,
 		Workers:                  workerDefaults(),
-	}
+		Features:                 features,
+	}, nil
 }
 
 // AddFlags binds the configuration to flags.
@@ -113,6 +126,7 @@ func (c *Config) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.UseServiceAccountCredentials, "use-service-account-credentials", c.UseServiceAccountCredentials, "Run each controller with the token of its own service account in kube-system.")
 
 	c.Serving.AddFlags(fs)
+	c.Features.AddFlag(fs)
 
 	fs.BoolVar(&c.Election.Enabled, "leader-elect", c.Election.Enabled, "Work only while holding the manager's Lease.")
 	fs.DurationVar(&c.Election.LeaseDuration, "leader-elect-lease-duration", c.Election.LeaseDuration, "How long others wait for a silent leader.")

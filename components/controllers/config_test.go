@@ -10,7 +10,10 @@ import (
 
 func configFor(t *testing.T, args ...string) *Config {
 	t.Helper()
-	config := DefaultConfig()
+	config, err := DefaultConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(flags)
 	if err := flags.Parse(append([]string{"--kubeconfig=x"}, args...)); err != nil {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/component-base/featuregate"
 )
 
 // Object is an API object that has metadata.
@@ -59,6 +60,12 @@ type Identity struct {
 	// ServedAs are further versions (or groups) that the same objects are served
 	// under. Each needs its types and conversions in the scheme: see AddToScheme.
 	ServedAs []schema.GroupVersion
+	// OnRequest are those of its versions that are off by default: they are served where
+	// --runtime-config asks for them.
+	OnRequest []schema.GroupVersion
+	// Feature is the gate without which there is no such resource, whatever --runtime-config
+	// says. Empty: there always is.
+	Feature featuregate.Feature
 }
 
 // Definition describes one stored resource, end to end. T is the hub type, a
@@ -152,8 +159,8 @@ type Definition[T Object] struct {
 	// RowConditions marks rows, "Completed" for finished pods.
 	RowConditions func(T) []metav1.TableRowCondition
 
-	// Off are the features whose fields are dropped, as upstream drops those of feature
-	// gates that are off by default.
+	// Off are the features whose fields are dropped unless their gate is on, as upstream
+	// drops those of feature gates that are off by default.
 	Off []Feature
 	off offFeatures
 

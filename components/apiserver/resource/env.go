@@ -8,6 +8,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 // Env is what resources may use of the API server they are part of. It is passed
@@ -15,6 +17,8 @@ import (
 type Env struct {
 	// Scheme knows every type that is served.
 	Scheme *runtime.Scheme
+	// Features are those that are on.
+	Features features.Set
 	// RESTOptions says how and where a resource is stored.
 	RESTOptions generic.RESTOptionsGetter
 	// Store is the finished store of another resource, for endpoints that write two

@@ -3,21 +3,31 @@ package resource
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+
+	"k8s.io/component-base/featuregate"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 // Feature is one that is off by default, with the fields it brings. A client may send them;
 // they are cleared, unless the stored object uses one of them already.
 type Feature struct {
 	// Name is the feature gate's.
-	Name string
+	Name featuregate.Feature
 	// Fields are JSON paths from the object, "spec.volumes.emptyDir.mode". Lists on the way
 	// are gone through.
 	Fields []string
 }
 
 // offFeatures are the fields to clear, found once in the object's type.
-type offFeatures [][]fieldSteps
+type offFeatures []offFeature
+
+type offFeature struct {
+	name   featuregate.Feature
+	fields []fieldSteps
+}
 
 // fieldSteps are the indexes of struct fields from an object to one below it.
 type fieldSteps []int
@@ -33,7 +43,7 @@ func compileFeatures(object reflect.Type, features []Feature) (offFeatures, erro
 			}
 			paths = append(paths, steps)
 		}
-		all = append(all, paths)
+		all = append(all, offFeature{feature.Name, paths})
 	}
 	return all, nil
 }
@@ -67,13 +77,18 @@ func fieldNamed(t reflect.Type, name string) ([]int, error) {
 	return nil, fmt.Errorf("%s has no field %q", t, name)
 }
 
+// without leaves out the features that are on after all.
+func (o offFeatures) without(on features.Set) offFeatures {
+	return slices.DeleteFunc(slices.Clone(o), func(f offFeature) bool { return on.Has(f.name) })
+}
+
 // drop clears what belongs to each feature in obj that old, which may be nil, does not use.
 func (o offFeatures) drop(obj, old any) {
 	for _, feature := range o {
 		if old != nil && inUse(reflect.ValueOf(old), feature) {
 			continue
 		}
-		for _, path := range feature {
+		for _, path := range feature.fields {
 			each(reflect.ValueOf(obj), path, func(field reflect.Value) bool {
 				if !field.IsZero() {
 					field.SetZero()
@@ -84,8 +99,8 @@ func (o offFeatures) drop(obj, old any) {
 	}
 }
 
-func inUse(old reflect.Value, feature []fieldSteps) bool {
-	for _, path := range feature {
+func inUse(old reflect.Value, feature offFeature) bool {
+	for _, path := range feature.fields {
 		if !each(old, path, reflect.Value.IsZero) {
 			return true
 		}

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 func TestOffFeatures(t *testing.T) {
@@ -44,6 +46,30 @@ func TestOffFeatures(t *testing.T) {
 	}
 	if pod.Spec.Containers[1].Lifecycle.StopSignal == nil {
 		t.Error("a field was cleared of a feature whose other field the stored object uses")
+	}
+}
+
+func TestAFeatureThatIsOnKeepsItsFields(t *testing.T) {
+	off, err := compileFeatures(reflect.TypeFor[*corev1.Pod](), []Feature{
+		{Name: features.GenericWorkload, Fields: []string{"spec.schedulingGroup"}},
+		{Name: "Other", Fields: []string{"spec.hostname"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []bool{false, true} {
+		enabled := features.Set{}
+		if on {
+			enabled.Insert(features.GenericWorkload)
+		}
+		pod := &corev1.Pod{Spec: corev1.PodSpec{Hostname: "h", SchedulingGroup: &corev1.PodSchedulingGroup{PodGroupName: ptr.To("g")}}}
+		off.without(enabled).drop(pod, nil)
+		if kept := pod.Spec.SchedulingGroup != nil; kept != on {
+			t.Errorf("the feature is on: %v; its field was kept: %v", on, kept)
+		}
+		if pod.Spec.Hostname != "" {
+			t.Error("a field of another feature was kept")
+		}
 	}
 }
 

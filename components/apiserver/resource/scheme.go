@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 // NewScheme makes the scheme that serves the entries: every version's types, and
@@ -47,6 +49,14 @@ func NewScheme(entries []Entry) (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
+// Enabled are the entries that there are with these features.
+func Enabled(entries []Entry, on features.Set) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		feature := e.ID().Feature
+		return feature != "" && !on.Has(feature)
+	})
+}
+
 // ServedVersions lists each group version that an entry is served under, in the
 // order of the entries.
 func ServedVersions(entries []Entry) []schema.GroupVersion {
@@ -72,6 +82,11 @@ func versionsByGroup(entries []Entry) map[string][]schema.GroupVersion {
 // Versions are all group versions the resource is served under, the hub's own first.
 func (i Identity) Versions() []schema.GroupVersion {
 	return append([]schema.GroupVersion{i.GroupVersion}, i.ServedAs...)
+}
+
+// DefaultVersions are those that are on by default.
+func (i Identity) DefaultVersions() []schema.GroupVersion {
+	return slices.DeleteFunc(i.Versions(), func(gv schema.GroupVersion) bool { return slices.Contains(i.OnRequest, gv) })
 }
 
 // GroupResource is the resource's name in its own group.

@@ -72,7 +72,7 @@ func (d *Definition[T]) Storage(env *Env) (map[string]rest.Storage, error) {
 }
 
 func (d *Definition[T]) newStore(env *Env) (*genericregistry.Store, error) {
-	strategy := newStrategy(d, env.Scheme)
+	strategy := newStrategy(d, env.Scheme, env.Features)
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return d.New() },
 		NewListFunc:               d.NewList,
@@ -180,7 +180,7 @@ func NewSubresourceStore(store *genericregistry.Store, update rest.UpdateResetFi
 }
 
 func newStatusEndpoint[T Object](d *Definition[T], store *genericregistry.Store, env *Env) *SubresourceStore {
-	return NewSubresourceStore(store, statusStrategy[T]{newStrategy(d, env.Scheme)})
+	return NewSubresourceStore(store, statusStrategy[T]{newStrategy(d, env.Scheme, env.Features)})
 }
 
 // New makes an empty object.

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 // strategy is what the generic registry asks at each step of a write to the main
@@ -21,6 +23,8 @@ type strategy[T Object] struct {
 	runtime.ObjectTyper
 	names.NameGenerator
 	def *Definition[T]
+	// off are the features whose fields are dropped.
+	off offFeatures
 }
 
 var (
@@ -32,14 +36,14 @@ var (
 	_ rest.UpdateResetFieldsStrategy       = statusStrategy[Object]{}
 )
 
-func newStrategy[T Object](def *Definition[T], typer runtime.ObjectTyper) strategy[T] {
-	return strategy[T]{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, def: def}
+func newStrategy[T Object](def *Definition[T], typer runtime.ObjectTyper, on features.Set) strategy[T] {
+	return strategy[T]{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, def: def, off: def.off.without(on)}
 }
 
 // Rules are what the engine asks at a write, without a store: to validate objects that no
-// server holds.
+// server holds. No feature is on.
 func (d *Definition[T]) Rules(typer runtime.ObjectTyper) rest.RESTCreateUpdateStrategy {
-	return newStrategy(d, typer)
+	return newStrategy(d, typer, nil)
 }
 
 func (s strategy[T]) NamespaceScoped() bool { return !s.def.ClusterScoped }
@@ -52,7 +56,7 @@ func (s strategy[T]) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	if s.def.TracksGeneration {
 		o.SetGeneration(1)
 	}
-	s.def.off.drop(o, nil)
+	s.off.drop(o, nil)
 	if s.def.PrepareForCreate != nil {
 		s.def.PrepareForCreate(ctx, o)
 	}
@@ -117,7 +121,7 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 	if s.def.FixedSpec {
 		copyValue(s.def.Spec(o), s.def.Spec(before))
 	}
-	s.def.off.drop(o, before)
+	s.off.drop(o, before)
 	if s.def.PrepareForUpdate != nil {
 		s.def.PrepareForUpdate(ctx, o, before)
 	}
@@ -185,7 +189,7 @@ func (s statusStrategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtim
 	for _, reset := range s.def.StatusResets {
 		reset.restore(o, before)
 	}
-	s.def.off.drop(o, before)
+	s.off.drop(o, before)
 	if s.def.PrepareForStatusUpdate != nil {
 		s.def.PrepareForStatusUpdate(ctx, o, before)
 	}

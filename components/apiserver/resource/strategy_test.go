@@ -18,7 +18,7 @@ func TestFixedSpec(t *testing.T) {
 		StatusKept: []string{"status.conditions"},
 	}
 	version := fieldpath.APIVersion(certificatesv1.SchemeGroupVersion.String())
-	main := newStrategy(def, nil)
+	main := newStrategy(def, nil, nil)
 	for what, test := range map[string]struct{ got, want *fieldpath.Set }{
 		"main":   {main.GetResetFields()[version], fieldpath.NewSet(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("status"))},
 		"status": {statusStrategy[object]{main}.GetResetFields()[version], fieldpath.NewSet(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("status", "conditions"))},

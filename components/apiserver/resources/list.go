@@ -77,6 +77,8 @@ func All() []resource.Entry {
 		networking.ServiceCIDRs(),
 		node.RuntimeClasses(),
 		scheduling.PriorityClasses(),
+		scheduling.PodGroups(),
+		scheduling.Workloads(),
 		storage.Classes(),
 		storage.VolumeAttributesClasses(),
 		storage.VolumeAttachments(),

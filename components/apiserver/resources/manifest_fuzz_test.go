@@ -40,6 +40,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"type":"ExternalName","externalName":"a..b"}}`))
 	f.Add([]byte(`{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"restartPolicy":"Always"}}}}`))
 	f.Add([]byte(`{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"n"},"spec":{"ingress":[{"from":[{"ipBlock":{"cidr":"x"}}]}]}}`))
+	f.Add([]byte(`{"apiVersion":"scheduling.k8s.io/v1beta1","kind":"Workload","metadata":{"name":"w"},"spec":{"podGroupTemplates":[{"name":"a","schedulingPolicy":{"gang":{"minCount":2}}}]}}`))
 	f.Fuzz(func(t *testing.T, manifest []byte) {
 		decoded, kind, err := decoder.Decode(manifest, nil, nil)
 		if err != nil || rules[kind.GroupKind()] == nil {

@@ -1,5 +1,5 @@
-// Package protection keeps volumes, claims and volume attributes classes that are in use from being deleted, by a
-// finalizer each.
+// Package protection keeps volumes, claims, volume attributes classes and pod groups that are in use from being deleted,
+// by a finalizer each.
 // https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
 package protection
 
@@ -24,15 +24,19 @@ const (
 	claimFinalizer  = "kubernetes.io/pvc-protection"
 	volumeFinalizer = "kubernetes.io/pv-protection"
 	classFinalizer  = "kubernetes.io/vac-protection"
+
+	podGroupFinalizer = "scheduling.k8s.io/podgroup-protection"
 )
 
 // Controller protects one kind of object.
 type Controller struct {
 	name      string
 	finalizer string
-	sources   controller.Sources
-	queue     *controller.Queue[controller.Key]
-	get       func(key controller.Key) (metav1.Object, error)
+	// byAdmission leaves it to admission alone to put the finalizer on.
+	byAdmission bool
+	sources     controller.Sources
+	queue       *controller.Queue[controller.Key]
+	get         func(key controller.Key) (metav1.Object, error)
 	// update, not patch: that is what the controllers' roles let them do.
 	update func(ctx context.Context, object metav1.Object) error
 	// inUse tells whether the object must stay; it asks the API server before it says no.
@@ -60,7 +64,7 @@ func (c *Controller) sync(ctx context.Context, key controller.Key) error {
 	}
 	protected := slices.Contains(object.GetFinalizers(), c.finalizer)
 	switch {
-	case object.GetDeletionTimestamp() == nil && !protected:
+	case object.GetDeletionTimestamp() == nil && !protected && !c.byAdmission:
 		return c.setFinalizers(ctx, object, append(slices.Clone(object.GetFinalizers()), c.finalizer))
 	case object.GetDeletionTimestamp() != nil && protected:
 		used, err := c.inUse(ctx, object)

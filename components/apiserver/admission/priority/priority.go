@@ -1,4 +1,4 @@
-// Package priority turns a pod's priority class into its priority.
+// Package priority turns the priority class of a pod, or a pod group, into its priority.
 // See https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/.
 package priority
 
@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/utils/ptr"
@@ -38,23 +39,26 @@ func New(classes Classes) *Plugin {
 	return &Plugin{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete), classes: classes}
 }
 
-// Admit resolves a new pod's class, and keeps an old pod's priority.
+// Admit resolves the class of a new pod or pod group, and keeps an old pod's priority.
 func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	if a.GetSubresource() != "" || a.GetResource().GroupResource() != corev1.Resource("pods") {
+	if a.GetSubresource() != "" {
 		return nil
 	}
-	pod, ok := a.GetObject().(*corev1.Pod)
-	if !ok {
-		return nil
-	}
-	if a.GetOperation() == admission.Update {
-		if old, ok := a.GetOldObject().(*corev1.Pod); ok {
-			keep(&pod.Spec.Priority, old.Spec.Priority)
-			keep(&pod.Spec.PreemptionPolicy, old.Spec.PreemptionPolicy)
+	switch object := a.GetObject().(type) {
+	case *corev1.Pod:
+		if a.GetOperation() == admission.Create {
+			return p.resolve(ctx, a, object)
 		}
-		return nil
+		if old, ok := a.GetOldObject().(*corev1.Pod); ok {
+			keep(&object.Spec.Priority, old.Spec.Priority)
+			keep(&object.Spec.PreemptionPolicy, old.Spec.PreemptionPolicy)
+		}
+	case *schedulingv1beta1.PodGroup:
+		if a.GetOperation() == admission.Create {
+			return p.resolveGroup(ctx, a, object)
+		}
 	}
-	return p.resolve(ctx, a, pod)
+	return nil
 }
 
 // keep restores what an update leaves out.
@@ -81,6 +85,18 @@ func (p *Plugin) resolve(ctx context.Context, a admission.Attributes, pod *corev
 		return admission.NewForbidden(a, fmt.Errorf("the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed %s from the given PriorityClass name", *asked, *class.PreemptionPolicy))
 	}
 	pod.Spec.PreemptionPolicy = ptr.To(*class.PreemptionPolicy)
+	return nil
+}
+
+func (p *Plugin) resolveGroup(ctx context.Context, a admission.Attributes, group *schedulingv1beta1.PodGroup) error {
+	class, err := p.classOf(ctx, a, group.Spec.PriorityClassName)
+	if err != nil {
+		return err
+	}
+	if asked := group.Spec.Priority; asked != nil && *asked != class.Value {
+		return admission.NewForbidden(a, fmt.Errorf("priority set in the pod group (%d) must match the priority computed (%d) based on the priority class set in the spec", *asked, class.Value))
+	}
+	group.Spec.PriorityClassName, group.Spec.Priority = class.Name, ptr.To(class.Value)
 	return nil
 }
 

@@ -10,10 +10,17 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 //go:embed policy.txt
 var text string
+
+// genericWorkload is what the feature gate of that name adds.
+//
+//go:embed genericworkload.txt
+var genericWorkload string
 
 // Policy is a set of RBAC objects.
 type Policy struct {
@@ -41,12 +48,17 @@ func (p *Policy) Objects() []metav1.Object {
 	return all
 }
 
-// Default is what every cluster starts with.
-func Default() (*Policy, error) { return Parse(text) }
+// Default is what every cluster with these features starts with.
+func Default(on features.Set) (*Policy, error) {
+	if on.Has(features.GenericWorkload) {
+		return Parse(text + genericWorkload)
+	}
+	return Parse(text)
+}
 
 // RulesOf are the rules of one of the default cluster roles.
-func RulesOf(clusterRole string) ([]rbacv1.PolicyRule, error) {
-	policy, err := Default()
+func RulesOf(clusterRole string, on features.Set) ([]rbacv1.PolicyRule, error) {
+	policy, err := Default(on)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +107,13 @@ func (p *parser) role(name string, options []string) error {
 	if meta.Namespace != "" {
 		role := &rbacv1.Role{ObjectMeta: meta}
 		p.policy.Roles, p.rules = append(p.policy.Roles, role), &role.Rules
+		return nil
+	}
+	if at := slices.IndexFunc(p.policy.ClusterRoles, func(r *rbacv1.ClusterRole) bool { return r.Name == name }); at >= 0 {
+		if len(options) > 0 {
+			return fmt.Errorf("the role was there before: it takes further rules alone")
+		}
+		p.rules = &p.policy.ClusterRoles[at].Rules
 		return nil
 	}
 	role := &rbacv1.ClusterRole{ObjectMeta: meta}

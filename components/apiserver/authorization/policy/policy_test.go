@@ -7,10 +7,12 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/plumbline/plumbline/components/apiserver/features"
 )
 
 func TestDefault(t *testing.T) {
-	p, err := Default()
+	p, err := Default(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +31,28 @@ func TestDefault(t *testing.T) {
 		if roles[binding.RoleRef.Name] == nil {
 			t.Errorf("binding %s is to a role that does not exist: %s", binding.Name, binding.RoleRef.Name)
 		}
+	}
+}
+
+func TestFeaturesAddToThePolicy(t *testing.T) {
+	rules := func(on features.Set, role string) int {
+		rules, err := RulesOf(role, on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rules)
+	}
+	on := features.Set{}
+	on.Insert(features.GenericWorkload)
+	if without, with := rules(nil, "system:kube-scheduler"), rules(on, "system:kube-scheduler"); with != without+2 {
+		t.Errorf("the scheduler has %d rules, and %d with pod groups", without, with)
+	}
+	const controller = "system:controller:podgroup-protection-controller"
+	if rules(on, controller) != 2 {
+		t.Error("the controller has no rules")
+	}
+	if _, err := RulesOf(controller, nil); err == nil {
+		t.Error("there is a role for a feature that is off")
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package scheduling has the resources of the group scheduling.k8s.io/v1: the
-// priorities of pods.
+// Package scheduling has the resources of the group scheduling.k8s.io: the
+// priorities of pods, and the groups that pods are scheduled in.
 package scheduling
 
 import (

@@ -1,6 +1,9 @@
 package pod
 
-import "github.com/plumbline/plumbline/components/apiserver/resource"
+import (
+	"github.com/plumbline/plumbline/components/apiserver/features"
+	"github.com/plumbline/plumbline/components/apiserver/resource"
+)
 
 // OffFeatures are the features that are off by default and bring fields into pod specs. At is
 // where an object has the spec: "spec", or "spec.template.spec".
@@ -12,7 +15,7 @@ func OffFeatures(at string) []resource.Feature {
 		return paths
 	}
 	return []resource.Feature{
-		{Name: "GenericWorkload", Fields: below("schedulingGroup")},
+		{Name: features.GenericWorkload, Fields: below("schedulingGroup")},
 		{Name: "EvictionRequestAPI", Fields: below("evictionResponders")},
 		{Name: "EmptyDirVolumeMode", Fields: below("volumes.emptyDir.mode")},
 		{Name: "AtomicWriteVolumeUserFields", Fields: below(

@@ -45,6 +45,22 @@ func (c *checker) scheduling(at *field.Path) {
 	}
 }
 
+// schedulingGroup checks the reference to a PodGroup. Of the union there is one member yet.
+func (c *checker) schedulingGroup(at *field.Path) {
+	group := c.spec.SchedulingGroup
+	if group == nil {
+		return
+	}
+	if nameAt := at.Child("podGroupName"); group.PodGroupName == nil {
+		c.Invalid(nameAt, group.PodGroupName, "must specify one of: `podGroupName`")
+	} else {
+		c.Messages(nameAt, *group.PodGroupName, apivalidation.NameIsDNSSubdomain(*group.PodGroupName, false))
+	}
+	if len(c.spec.EvictionResponders) > 0 {
+		c.Forbidden(at, "may not be set when evictionResponders is set")
+	}
+}
+
 func (c *checker) nodeAffinity(at *field.Path, a *corev1.NodeAffinity) {
 	if required := a.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
 		c.Add(ValidateNodeSelector(required, at.Child("requiredDuringSchedulingIgnoredDuringExecution"), c.labelValueInNodeAffinity)...)

@@ -45,6 +45,7 @@ func ValidateSpec(s *corev1.PodSpec, at *field.Path, o Options) field.ErrorList 
 	c.security(at)
 	c.scheduling(at)
 	c.platform(at)
+	c.schedulingGroup(at.Child("schedulingGroup"))
 	c.fileKeys(at)
 	return c.Errors
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -55,6 +56,15 @@ func TestValidateCreate(t *testing.T) {
 		want   []string
 	}{
 		"nothing": {change: func(*corev1.Pod) {}},
+		"a group": {change: func(p *corev1.Pod) { p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: ptr.To("g")} }},
+		"a group without a name": {
+			func(p *corev1.Pod) { p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{} },
+			[]string{"spec.schedulingGroup.podGroupName: Invalid value must specify one of: `podGroupName`"},
+		},
+		"a group that no object can be": {
+			func(p *corev1.Pod) { p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: ptr.To("G")} },
+			[]string{"spec.schedulingGroup.podGroupName: Invalid value " + apivalidation.NameIsDNSSubdomain("G", false)[0]},
+		},
 		"no containers": {
 			func(p *corev1.Pod) { p.Spec.Containers = nil },
 			[]string{"spec.containers: Required value"},

@@ -1,21 +1,25 @@
-// Package storageprotection keeps volumes, claims and volume attributes classes from vanishing while they
-// are in use: controllers take the finalizers off that it puts on.
+// Package protection keeps objects from vanishing while they are in use: volumes, claims, volume attributes classes and
+// pod groups. Controllers take the finalizers off that it puts on.
 // See https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection.
-package storageprotection
+package protection
 
 import (
 	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 )
 
-// Name is the plugin's.
-const Name = "StorageObjectInUseProtection"
+// Names of the plugins.
+const (
+	StorageName  = "StorageObjectInUseProtection"
+	PodGroupName = "PodGroupProtection"
+)
 
 // Plugin implements admission.MutationInterface.
 type Plugin struct {
@@ -25,13 +29,24 @@ type Plugin struct {
 
 var _ admission.MutationInterface = &Plugin{}
 
-// New protects new objects.
-func New() *Plugin {
-	return &Plugin{Handler: admission.NewHandler(admission.Create), finalizers: map[schema.GroupResource]string{
+func protect(finalizers map[schema.GroupResource]string) *Plugin {
+	return &Plugin{Handler: admission.NewHandler(admission.Create), finalizers: finalizers}
+}
+
+// NewStorage protects what is about volumes.
+func NewStorage() *Plugin {
+	return protect(map[schema.GroupResource]string{
 		corev1.Resource("persistentvolumes"):          "kubernetes.io/pv-protection",
 		corev1.Resource("persistentvolumeclaims"):     "kubernetes.io/pvc-protection",
 		storagev1.Resource("volumeattributesclasses"): "kubernetes.io/vac-protection",
-	}}
+	})
+}
+
+// NewPodGroup protects pod groups.
+func NewPodGroup() *Plugin {
+	return protect(map[schema.GroupResource]string{
+		schedulingv1beta1.Resource("podgroups"): "scheduling.k8s.io/podgroup-protection",
+	})
 }
 
 // Admit adds the finalizer.
