@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/server/options"
 
@@ -38,4 +39,27 @@ func TestEnabledAPIs(t *testing.T) {
 	if _, err := enabledAPIs(asked, scheme, entries); err == nil || !strings.Contains(err.Error(), "no.such.group") {
 		t.Errorf("a group that nobody serves was taken: %v", err)
 	}
+}
+
+// FuzzRuntimeConfig gives --runtime-config anything: it is taken or refused, never a panic.
+func FuzzRuntimeConfig(f *testing.F) {
+	entries := resources.All()
+	scheme, err := resource.NewScheme(entries)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("batch/v1=false,api/all=true")
+	f.Add("apps/v1/deployments=false")
+	f.Add("api/ga=,/=true,a/b/c/d=1")
+	f.Fuzz(func(t *testing.T, text string) {
+		asked := options.NewAPIEnablementOptions()
+		flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
+		asked.AddFlags(flags)
+		if flags.Set("runtime-config", text) != nil {
+			return
+		}
+		if enabled, err := enabledAPIs(asked, scheme, entries); (enabled == nil) == (err == nil) {
+			t.Errorf("%q: %v, %v", text, enabled, err)
+		}
+	})
 }
