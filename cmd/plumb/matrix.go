@@ -135,7 +135,7 @@ func (f matrixFlags) try(cmd *cobra.Command, program string, v *matrix.Verdict) 
 	run.Env = append(os.Environ(), "KUBECONFIG="+client.Kubeconfig(), clusterVariable+"="+client.Name())
 	run.Stdout, run.Stderr = cmd.ErrOrStderr(), cmd.ErrOrStderr()
 	// That specs fail is not an error: the report says which.
-	runErr := run.Run()
+	runErr := runSuites(run, suitesGrace)
 	if err := v.ReadReport(filepath.Join(dir, report)); err != nil {
 		return errors.Join(fmt.Errorf("the suites made no report: %w", err), runErr)
 	}
@@ -184,7 +184,5 @@ func (f matrixFlags) command(ctx context.Context, program, dir, report string) *
 			args[i] = "--ginkgo." + strings.TrimPrefix(arg, "--")
 		}
 	}
-	run := exec.CommandContext(ctx, runner, args...)
-	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
-	return run
+	return exec.CommandContext(ctx, runner, args...)
 }

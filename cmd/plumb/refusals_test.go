@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,24 +87,71 @@ func TestBadFlagsAndDescriptionsAreRefused(t *testing.T) {
 	}
 }
 
-// TestMissingPrivilegesAreNamed takes from root, one at a time, what a container or
-// a kernel may lack.
-func TestMissingPrivilegesAreNamed(t *testing.T) {
+// netfilterVariable makes this test binary run its arguments as on a kernel that has no
+// packet filter.
+const netfilterVariable = "PLUMB_TEST_WITHOUT_NETFILTER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(netfilterVariable) != "" {
+		fmt.Fprintln(os.Stderr, withoutNetfilter(os.Args[1:]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// withoutNetfilter becomes another program, to which, and to all that it starts, the kernel
+// answers as one without the module nfnetlink does.
+func withoutNetfilter(argv []string) error {
+	const number, domain, protocol = 0, 16, 32 // offsets in struct seccomp_data
+	is := func(offset, value uint32, otherwise uint8) []unix.SockFilter {
+		return []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: otherwise},
+		}
+	}
+	filter := slices.Concat(
+		is(number, unix.SYS_SOCKET, 5), is(domain, unix.AF_NETLINK, 3), is(protocol, unix.NETLINK_NETFILTER, 1),
+		[]unix.SockFilter{
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPROTONOSUPPORT)},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		})
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	runtime.LockOSThread()
+	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
+		return fmt.Errorf("seccomp: %w", errno)
+	}
+	return unix.Exec(argv[0], argv, slices.DeleteFunc(os.Environ(), func(setting string) bool {
+		return strings.HasPrefix(setting, netfilterVariable+"=")
+	}))
+}
+
+// within runs a command in a mount namespace of its own, after a script.
+func within(script string) []string {
+	return []string{"unshare", "--mount", "--propagation=private", "sh", "-c", script + ` && exec "$0" "$@"`}
+}
+
+// TestWhatTheHostLacksIsNamed takes from root and from the kernel, one at a time, what a
+// container or a kernel may lack.
+func TestWhatTheHostLacksIsNamed(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root has what is taken away here")
 	}
 	plumb := plumbProgram(t)
 	state := filepath.Join(t.TempDir(), "state")
-	env := []string{"PLUMB_STATE=" + state}
+	hidden := filepath.Join(t.TempDir(), "hidden")
 	tests := []struct {
 		name   string
 		prefix []string
-		up     []string
-		doctor string
+		env    string
+		// up and doctor are words that the commands must say; no words: up can do without.
+		up, doctor []string
 	}{
-		{"not root", []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, []string{"needs root", "sudo"}, "root"},
-		{"no namespaces", []string{"setpriv", "--bounding-set=-sys_admin"}, []string{"namespace", "not permitted", "plumb doctor"}, "machine"},
-		{"no network", []string{"setpriv", "--bounding-set=-net_admin"}, []string{"fabric", "not permitted", "plumb doctor"}, "packet filter"},
+		{"not root", []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, "", []string{"needs root", "sudo"}, []string{"root"}},
+		{"no namespaces", []string{"setpriv", "--bounding-set=-sys_admin"}, "", []string{"namespace", "not permitted", "plumb doctor"}, []string{"machine", "--privileged"}},
+		{"no network", []string{"setpriv", "--bounding-set=-net_admin"}, "", []string{"fabric", "not permitted", "plumb doctor"}, []string{"packet filter"}},
+		{"no packet filter", []string{"/proc/self/exe"}, netfilterVariable + "=1", []string{"packet filter", "protocol not supported", "modprobe nf_tables"}, []string{"packet filter", "modprobe nf_tables"}},
+		{"no control groups", within("mount -t tmpfs none /sys/fs/cgroup"), "", []string{"control group", "/sys/fs/cgroup"}, []string{"control groups", "/sys/fs/cgroup"}},
+		{"no overlay", within("grep -v overlay /proc/filesystems >" + hidden + " && mount --bind " + hidden + " /proc/filesystems"), "", nil, []string{"overlay file system", "modprobe overlay"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -114,25 +165,24 @@ func TestMissingPrivilegesAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer file.Close()
-			run := func(args ...string) string {
+			says := func(words []string, args ...string) {
 				cmd := exec.CommandContext(t.Context(), test.prefix[0], append(append(test.prefix[1:], program), args...)...)
-				cmd.Env = append(os.Environ(), env...)
+				cmd.Env = append(os.Environ(), "PLUMB_STATE="+state, test.env)
 				cmd.Dir, cmd.ExtraFiles = "/", []*os.File{file}
 				out, err := cmd.CombinedOutput()
 				if err == nil {
 					t.Errorf("%s was not refused:\n%s", cmd, out)
 				}
-				return string(out)
-			}
-			out := run("up", "--nodes=1")
-			for _, word := range test.up {
-				if !strings.Contains(out, word) {
-					t.Errorf("plumb up says\n%s\nand nothing of %q", out, word)
+				for _, word := range words {
+					if !strings.Contains(string(out), word) {
+						t.Errorf("plumb %s says\n%s\nand nothing of %q", args[0], out, word)
+					}
 				}
 			}
-			if out := run("doctor"); !strings.Contains(out, test.doctor) {
-				t.Errorf("plumb doctor says\n%s\nand nothing of %q", out, test.doctor)
+			if test.up != nil {
+				says(test.up, "up", "--nodes=1")
 			}
+			says(test.doctor, "doctor")
 			nothingLeft(t, state)
 		})
 	}

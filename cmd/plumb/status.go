@@ -83,7 +83,16 @@ func printStatus(w io.Writer, s *supervisor.Status) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", m.Name, m.Address, ready, c.Name, c.State, c.Restarts, resident, proportional, anonymous)
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if s.Hollow != nil {
+		fmt.Fprintf(w, "hollow nodes: %d, %d of them Ready\n", s.Hollow.Nodes, s.Hollow.Ready)
+	}
+	for _, trouble := range s.Troubles {
+		fmt.Fprintf(w, "trouble: %s\n", trouble)
+	}
+	return nil
 }
 
 func mebibytes(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

@@ -14,6 +14,7 @@ import (
 	"github.com/plumbline/plumbline/conformance/reference"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/doctor"
 	hollow "github.com/plumbline/plumbline/framework/hollow/v1alpha1"
 	"github.com/plumbline/plumbline/framework/supervisor"
 	"github.com/plumbline/plumbline/framework/wire"
@@ -192,7 +193,7 @@ func up(cmd *cobra.Command, f upFlags, description *v1alpha1.Cluster) error {
 		if f.retain {
 			fmt.Fprintf(cmd.ErrOrStderr(), "the cluster is kept: plumb status, plumb logs and plumb exec --name %s look into it, plumb down ends it\n", description.Metadata.Name)
 		}
-		return err
+		return errors.Join(err, unmet(cmd.Context()))
 	}
 	client, err := supervisor.Connect(description.Metadata.Name)
 	if err != nil {
@@ -213,6 +214,21 @@ func up(cmd *cobra.Command, f upFlags, description *v1alpha1.Cluster) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "cluster %s is up: plumb kubectl get nodes, or export KUBECONFIG=%s\n", status.Name, status.Kubeconfig)
 	return nil
+}
+
+// unmet names what this host lacks, of which a boot has failed, most likely: the feature of a
+// kernel, say, that some component met with an error of its own.
+func unmet(ctx context.Context) error {
+	if ctx.Err() != nil || os.Getuid() != 0 {
+		return nil // given up; or told already, and no wonder
+	}
+	var errs []error
+	for _, finding := range doctor.Examine(ctx, "/proc/self/exe") {
+		if finding.Verdict == doctor.Failed {
+			errs = append(errs, fmt.Errorf("plumb doctor finds: %s: %s → %s", finding.Name, finding.Detail, finding.Remedy))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // superviseCommand is what up starts in the background.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/server/options"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
@@ -87,4 +88,27 @@ func TestAnUnknownFeatureGateIsRefused(t *testing.T) {
 	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "unrecognized feature gate: NoSuchGate") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// FuzzRuntimeConfig gives --runtime-config anything: it is taken or refused, never a panic.
+func FuzzRuntimeConfig(f *testing.F) {
+	entries := resources.All()
+	scheme, err := resource.NewScheme(entries)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("batch/v1=false,api/all=true")
+	f.Add("apps/v1/deployments=false")
+	f.Add("api/ga=,/=true,a/b/c/d=1")
+	f.Fuzz(func(t *testing.T, text string) {
+		asked := options.NewAPIEnablementOptions()
+		flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
+		asked.AddFlags(flags)
+		if flags.Set("runtime-config", text) != nil {
+			return
+		}
+		if enabled, err := enabledAPIs(asked, scheme, entries); (enabled == nil) == (err == nil) {
+			t.Errorf("%q: %v, %v", text, enabled, err)
+		}
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 )
@@ -179,6 +180,9 @@ func parseTaint(text string) (v1.Taint, error) {
 	taint := v1.Taint{Key: key, Value: value, Effect: v1.TaintEffect(effect)}
 	if !found || key == "" {
 		return taint, fmt.Errorf("invalid taint %q: expected key=value:effect", text)
+	}
+	if problems := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(problems) > 0 {
+		return taint, fmt.Errorf("invalid taint %q: %s", text, strings.Join(problems, "; "))
 	}
 	switch taint.Effect {
 	case v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute:

@@ -4,6 +4,10 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/plumbline/plumbline/components/kubelet/eviction"
 )
 
 func TestDecodeConfiguration(t *testing.T) {
@@ -53,4 +57,51 @@ func TestCommandRefusesBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzConfiguration reads any file as a KubeletConfiguration, as far as to its settings of
+// eviction: it is taken or refused, never a panic.
+func FuzzConfiguration(f *testing.F) {
+	const head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+	f.Add([]byte(head + "clusterDNS: [10.96.0.10]\nevictionHard: {memory.available: 100Mi, nodefs.available: 5%}\n"))
+	f.Add([]byte(head + "userNamespaces: {idsPerPod: 65536}\nevictionHard: {pid.available: NaN%}\n"))
+	f.Add([]byte(head + "evictionSoft: {imagefs.available: 1Gi}\nevictionSoftGracePeriod: {imagefs.available: 90s}\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		kc, err := decodeConfiguration(raw)
+		if err != nil {
+			return
+		}
+		SetDefaults(kc)
+		if len(validateConfiguration(kc)) > 0 {
+			return
+		}
+		settings := eviction.Settings{Hard: kc.EvictionHard, Soft: kc.EvictionSoft, SoftGrace: kc.EvictionSoftGracePeriod, MinimumReclaim: kc.EvictionMinimumReclaim}
+		thresholds, err := settings.Thresholds()
+		if err != nil {
+			return
+		}
+		for _, threshold := range thresholds {
+			if share := threshold.Limit.Share; !(share >= 0 && share <= 1) {
+				t.Errorf("a share of %v was taken for %s", share, threshold.Signal)
+			}
+		}
+	})
+}
+
+// FuzzTaint reads any text as a taint of --register-with-taints.
+func FuzzTaint(f *testing.F) {
+	f.Add("key=value:NoSchedule")
+	f.Add("=:NoExecute")
+	f.Fuzz(func(t *testing.T, text string) {
+		taint, err := parseTaint(text)
+		if err != nil {
+			return
+		}
+		if len(validation.IsQualifiedName(taint.Key)) > 0 || len(validation.IsValidLabelValue(taint.Value)) > 0 {
+			t.Errorf("%q was taken, which no node can have", text)
+		}
+		if again, err := parseTaint(taint.ToString()); err != nil || again != taint {
+			t.Errorf("%q is read as %v, and that as %v, %v", text, taint, again, err)
+		}
+	})
 }

@@ -164,3 +164,32 @@ func TestConfigNamesTheFlag(t *testing.T) {
 		}
 	}
 }
+
+// FuzzNode lets a node say anything of its ranges and addresses: of itself, which becomes
+// the configuration of its pods' network, and of another, which becomes routes.
+func FuzzNode(f *testing.F) {
+	f.Add("10.88.1.0/24", "fd00::/64", "10.77.1.1")
+	f.Add("10.88.1.7/24", "::ffff:10.0.0.0/104", "fe80::1%eth0")
+	f.Add("0.0.0.0/0", "", "::ffff:10.77.1.1")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, first, second, address string) {
+		table := &fakeTable{}
+		a := &agent{config: Config{NodeName: "node-1", ConfigDir: dir, Bridge: "cni0", ServiceRange: netip.MustParsePrefix("10.96.0.0/16")},
+			routes: table, own: map[string][]route{}, services: map[string][]netip.Prefix{}}
+		a.serviceCIDRChanged(&networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "more"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{first, second}}})
+		a.nodeChanged(node("node-1", address, first, second))
+		a.nodeChanged(node("node-2", address, first, second))
+		for _, r := range table.routes {
+			if !r.to.IsValid() || r.to != r.to.Masked() || r.via.IsValid() && r.via.Is4() != r.to.Addr().Is4() {
+				t.Errorf("a route %+v was set", r)
+			}
+		}
+		content, err := os.ReadFile(filepath.Join(dir, configFile))
+		if err != nil {
+			return
+		}
+		if !json.Valid(content) {
+			t.Errorf("the configuration is\n%s", content)
+		}
+	})
+}

@@ -108,3 +108,24 @@ func TestTellingThatFailsIsAFailure(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no room") }
+
+// FuzzLog reads any log, twice over: what it tells is told once, or it is an error.
+func FuzzLog(f *testing.F) {
+	var out bytes.Buffer
+	teller := &teller{out: &out}
+	teller.tell(runner.Event{Started: "b"})
+	teller.tell(runner.Event{Note: noise(9 << 10)})
+	f.Add(out.Bytes())
+	f.Add([]byte("plumb 1 1/1 H4sI\nplumb 9223372036854775807 1/0 x\nplumb -1 -1/-1 y\n"))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		told := 0
+		l := &listener{heard: func(runner.Event) error { told++; return nil }}
+		if l.read(bytes.NewReader(log)) != nil {
+			return
+		}
+		once := told
+		if err := l.read(bytes.NewReader(log)); err != nil || told != once {
+			t.Errorf("%d events were told, and %d when it was read again: %v", once, told-once, err)
+		}
+	})
+}

@@ -88,3 +88,43 @@ func (c *Cluster) troubles() string {
 	}
 	return "components that ended meanwhile:\n  " + strings.Join(lines, "\n  ")
 }
+
+// Troubles says what is wrong with the cluster as far as its owner can tell: components that
+// end without being asked to, and a disk that is full.
+func (c *Cluster) Troubles() []string {
+	var all []string
+	for _, running := range c.Components() {
+		if text := c.trouble(running); text != "" {
+			all = append(all, text)
+		}
+	}
+	if full := fullDisk(); full != nil {
+		all = append(all, remedied(full).Error())
+	}
+	return all
+}
+
+// trouble is about a component that is down, or was a short while ago, by itself.
+func (c *Cluster) trouble(running *launch.Running) string {
+	const shortWhile = time.Minute
+	var last launch.Event
+	ends, asked := 0, false
+	for _, event := range running.Events() {
+		switch event.Change {
+		case launch.Killed:
+			asked = true
+		case launch.Stopped:
+			ends, last = 0, launch.Event{}
+		case launch.Ended:
+			if !asked {
+				ends, last = ends+1, event
+			}
+			asked = false
+		}
+	}
+	if ends == 0 || running.State() != "ended" && time.Since(last.Time) > shortWhile {
+		return ""
+	}
+	return fmt.Sprintf("%s on %s has ended %d times, at last %s ago: %s; its log is %s%s", last.Component, last.Machine, ends,
+		time.Since(last.Time).Round(time.Second), last.Detail, running.LogPath(), c.lastWords(last))
+}

@@ -2,11 +2,14 @@ package cluster
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/machine/cgroup"
 )
 
 // ownerVariable makes this test binary the owner of a cluster of that name, which it
@@ -116,6 +120,24 @@ func (was traces) remains(t *testing.T, name string) []string {
 		}
 	}
 	return left
+}
+
+// filesOf lists the directories of a cluster, its own and those of its control groups. They
+// are left when the owner is killed, and only then.
+func filesOf(t *testing.T, name string) []string {
+	t.Helper()
+	hierarchies, err := cgroup.Mounted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := []string{StateDirectory(name)}
+	for _, h := range hierarchies {
+		places = append(places, filepath.Join(h.Mount, (&state{name: name, dir: StateDirectory(name)}).cgroup()))
+	}
+	return slices.DeleteFunc(places, func(place string) bool {
+		_, err := os.Stat(place)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // veths are the virtual links in this process's network.

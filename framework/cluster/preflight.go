@@ -37,11 +37,16 @@ func raiseWatchLimit() error {
 
 // remedied adds to an error that the kernel gave what whoever meets it can do.
 func remedied(err error) error {
+	if err == nil {
+		return nil
+	}
+	if full := fullDisk(); full != nil && !isFull(err) {
+		// What a program dies of on a full disk it cannot even write into its log.
+		err = fmt.Errorf("%w\n%w", err, full)
+	}
 	var remedy string
 	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case isFull(err):
 		remedy = fmt.Sprintf("free some space there, or move the clusters' state with %s and the cache with %s", StateVariable, cache.Env)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		remedy = "root here lacks a privilege that clusters need: plumb doctor says which, and what to do"
@@ -52,4 +57,28 @@ func remedied(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s", err, remedy)
+}
+
+// isFull says whether an error is about a full disk, also where a program told of it.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || strings.Contains(err.Error(), unix.ENOSPC.Error())
+}
+
+// fullDisk is an error if a file system that clusters write to has no room left.
+func fullDisk() error {
+	places := []string{StateRoot()}
+	if store, err := cache.Default(); err == nil {
+		places = append(places, store.Dir)
+	}
+	for _, place := range places {
+		var stat unix.Statfs_t
+		if unix.Statfs(place, &stat) != nil {
+			continue // not there yet
+		}
+		const least = 256 << 10
+		if stat.Bavail*uint64(stat.Bsize) < least || stat.Files > 0 && stat.Ffree == 0 {
+			return fmt.Errorf("%s: %w", place, unix.ENOSPC)
+		}
+	}
+	return nil
 }

@@ -181,3 +181,38 @@ func TestImportSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// FuzzImport brings in any file as an archive of images: it is one, or an error that names it.
+func FuzzImport(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, "mine.tar")
+	img, err := random.Image(16, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := tarball.WriteToFile(path, name.MustParseReference("mine:v1"), img); err != nil {
+		f.Fatal(err)
+	}
+	saved, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(saved)
+	f.Add([]byte("no archive"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "mine.tar")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := newBuilder(t).Import(t.Context(), path)
+		if err != nil {
+			if !strings.Contains(err.Error(), path) {
+				t.Errorf("the error does not name the file: %v", err)
+			}
+			return
+		}
+		if _, err := l.Images(); err != nil {
+			t.Errorf("what was brought in cannot be listed: %v", err)
+		}
+	})
+}

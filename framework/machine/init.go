@@ -60,7 +60,7 @@ func runInit() error {
 		return fmt.Errorf("receive set-up: %w", err)
 	}
 	if err := furnish(&plan); err != nil {
-		return conn.Send(message{Error: err.Error()})
+		return conn.Send(failure(err))
 	}
 	p := &initProcess{conn: conn, alive: map[int]bool{}}
 	children := make(chan os.Signal, 1)
@@ -123,7 +123,8 @@ func (p *initProcess) serve(r received) {
 
 func (p *initProcess) answer(m message, err error) {
 	if err != nil {
-		m.Error = err.Error()
+		told := failure(err)
+		m.Error, m.Errno = told.Error, told.Errno
 	}
 	// A harness that no longer listens is noticed by the receiver.
 	_ = p.conn.Send(m)

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -125,8 +126,13 @@ func (m *Machine) boot(ctx context.Context, disk string) error {
 		return err
 	}
 	m.conn = conn
-	err = m.spawn(theirs)
+	log, err := os.OpenFile(m.initLog(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return errors.Join(err, theirs.Close())
+	}
+	err = m.spawn(theirs, log)
 	theirs.Close()
+	log.Close()
 	if err != nil {
 		return err
 	}
@@ -150,25 +156,35 @@ func (m *Machine) boot(ctx context.Context, disk string) error {
 		return ctx.Err()
 	}
 	if err != nil {
+		if words, _ := os.ReadFile(m.initLog()); len(words) > 0 {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(words))
+		}
 		return fmt.Errorf("init process ended before it was ready: %w", err)
 	}
-	if answer.Error != "" {
-		return errors.New(answer.Error)
+	if err := answer.err(); err != nil {
+		return err
 	}
 	go m.listen()
 	return nil
 }
 
+// initLog is where the init process tells of its own failures. Had it this process's
+// standard error, whoever waits for the end of that, as a test's runner does, would wait
+// for the machine's.
+func (m *Machine) initLog() string {
+	return filepath.Join(m.config.Directory, "log", "plumb", InitName+".log")
+}
+
 // spawn starts the init process on a thread that lives until the process ends:
 // the kernel sends the parent-death signal when the parent thread ends.
-func (m *Machine) spawn(socket *os.File) error {
+func (m *Machine) spawn(socket, log *os.File) error {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		process, err := os.StartProcess(m.config.Program, []string{InitName}, &os.ProcAttr{
 			Dir:   "/",
 			Env:   []string{"PATH=" + defaultPath, "GOGC=50", "GOMAXPROCS=1"},
-			Files: []*os.File{nil, nil, os.Stderr, socket},
+			Files: []*os.File{nil, nil, log, socket},
 			Sys: &syscall.SysProcAttr{
 				Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 				Pdeathsig:  unix.SIGKILL,
@@ -242,8 +258,8 @@ func (m *Machine) ask(ctx context.Context, r request, files ...*os.File) (messag
 	}
 	select {
 	case said := <-answer:
-		if said.Error != "" {
-			return said, fmt.Errorf("machine %s: %s", m.config.Name, said.Error)
+		if err := said.err(); err != nil {
+			return said, fmt.Errorf("machine %s: %w", m.config.Name, err)
 		}
 		return said, nil
 	case <-ctx.Done():

@@ -2,7 +2,10 @@ package machine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -97,6 +100,54 @@ func TestMachineHasItsOwnInside(t *testing.T) {
 	}
 	if _, err := os.Stat("/etc/x"); err == nil {
 		t.Error("a file made in the machine's /etc is on the host")
+	}
+}
+
+// TestMachineHoldsNoOutput sees to it that whoever waits for the end of this process's
+// output does not wait for the machine.
+func TestMachineHoldsNoOutput(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	stdout, stderr := os.Stdout, os.Stderr
+	os.Stdout, os.Stderr = write, write
+	m := startMachine(t, nil)
+	os.Stdout, os.Stderr = stdout, stderr
+	own, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", write.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.PID()))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("the init process has %d open files, %v", len(files), err)
+	}
+	for _, file := range files {
+		if link, _ := os.Readlink(file); link == own {
+			t.Errorf("%s is this process's output", file)
+		}
+	}
+}
+
+// TestFurnishingFailsWithTheKernelsError sees to it that whoever starts a machine can tell why
+// the kernel refused it.
+func TestFurnishingFailsWithTheKernelsError(t *testing.T) {
+	needRoot(t)
+	config := Config{
+		Name: "m1", Directory: filepath.Join(t.TempDir(), "m1"), Cgroup: "plumb-test/" + t.Name(),
+		Binds: []Bind{{Source: "/no/such/directory", Target: "/run/there"}},
+	}
+	m, err := Start(t.Context(), config)
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("a machine started with a bind of nothing"), m.Stop()))
+	}
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "/no/such/directory") {
+		t.Errorf("got %v, want that there is no such directory", err)
+	}
+	if err := cgroup.Remove("plumb-test"); err != nil {
+		t.Error(err)
 	}
 }
 

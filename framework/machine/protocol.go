@@ -1,6 +1,10 @@
 package machine
 
 import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
 	"github.com/plumbline/plumbline/framework/machine/cgroup"
 )
 
@@ -51,11 +55,43 @@ type startParams struct {
 // message is what an init process says: the answer to a request, or that a
 // process has ended.
 type message struct {
-	ID    uint64 `json:"id,omitempty"`
-	Error string `json:"error,omitempty"`
-	PID   int    `json:"pid,omitempty"`
-	Usage *Usage `json:"usage,omitempty"`
-	Exit  *Exit  `json:"exit,omitempty"`
+	ID    uint64     `json:"id,omitempty"`
+	Error string     `json:"error,omitempty"`
+	Errno unix.Errno `json:"errno,omitempty"` // the kernel's part in the error
+	PID   int        `json:"pid,omitempty"`
+	Usage *Usage     `json:"usage,omitempty"`
+	Exit  *Exit      `json:"exit,omitempty"`
+}
+
+// failure makes a message of an error.
+func failure(err error) message {
+	m := message{Error: err.Error()}
+	errors.As(err, &m.Errno)
+	return m
+}
+
+// err is the error that a message tells, or nil.
+func (m message) err() error {
+	if m.Error == "" {
+		return nil
+	}
+	return told{m.Error, m.Errno}
+}
+
+// told is an error of the init process. The errno beneath it is as good as one of this
+// process's own.
+type told struct {
+	text  string
+	errno unix.Errno
+}
+
+func (t told) Error() string { return t.text }
+
+func (t told) Unwrap() error {
+	if t.errno == 0 {
+		return nil
+	}
+	return t.errno
 }
 
 // Exit says how a process ended.

@@ -96,9 +96,19 @@ type Status struct {
 	Kubeconfig string          `json:"kubeconfig"`
 	Phases     []cluster.Phase `json:"phases"`
 	Machines   []MachineStatus `json:"machines"`
-	Events     []launch.Event  `json:"events,omitempty"`
+	// Hollow counts the hollow nodes; nil where there are none, or the API does not tell.
+	Hollow *HollowStatus  `json:"hollow,omitempty"`
+	Events []launch.Event `json:"events,omitempty"`
+	// Troubles say what is wrong with it, as far as its owner can tell.
+	Troubles []string `json:"troubles,omitempty"`
 	// Failure is why the boot failed, of a cluster that was retained.
 	Failure string `json:"failure,omitempty"`
+}
+
+// HollowStatus counts hollow nodes, which have no machines.
+type HollowStatus struct {
+	Ready int `json:"ready"`
+	Nodes int `json:"nodes"`
 }
 
 // MachineStatus describes one machine.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	hollow "github.com/plumbline/plumbline/framework/hollow/v1alpha1"
 	"github.com/plumbline/plumbline/framework/machine"
 	"github.com/plumbline/plumbline/framework/wire"
 )
@@ -279,7 +280,8 @@ func (s *server) status(ctx context.Context) *Status {
 	const lastEvents = 50
 	events := c.Events()
 	status.Events = events[max(0, len(events)-lastEvents):]
-	ready := s.readiness(ctx)
+	ready, simulated := s.readiness(ctx)
+	status.Hollow, status.Troubles = simulated, c.Troubles()
 	for _, name := range c.Machines() {
 		m := MachineStatus{Name: name, Ready: ready[name]}
 		if port := c.Port(name); port != nil {
@@ -306,23 +308,37 @@ func (s *server) status(ctx context.Context) *Status {
 	return status
 }
 
-// readiness asks the API how each node is. A cluster whose API does not answer has
-// a status all the same.
-func (s *server) readiness(ctx context.Context) map[string]string {
+// readiness asks the API how each node is, and counts the hollow ones. A cluster whose API
+// does not answer has a status all the same.
+func (s *server) readiness(ctx context.Context) (map[string]string, *HollowStatus) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	nodes, err := s.cluster.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil
+		return nil, nil
 	}
+	return readinessOf(nodes.Items)
+}
+
+func readinessOf(nodes []corev1.Node) (map[string]string, *HollowStatus) {
 	ready := map[string]string{}
-	for _, node := range nodes.Items {
+	var count HollowStatus
+	for _, node := range nodes {
 		ready[node.Name] = "NotReady"
 		for _, condition := range node.Status.Conditions {
 			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
 				ready[node.Name] = "Ready"
 			}
 		}
+		if _, simulated := node.Labels[hollow.Label]; simulated {
+			count.Nodes++
+			if ready[node.Name] == "Ready" {
+				count.Ready++
+			}
+		}
 	}
-	return ready
+	if count.Nodes == 0 {
+		return ready, nil
+	}
+	return ready, &count
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 
+	"github.com/plumbline/plumbline/components/kubelet/node"
 	"github.com/plumbline/plumbline/components/kubelet/podsource"
 	"github.com/plumbline/plumbline/components/kubelet/status"
 )
@@ -51,8 +52,8 @@ func (g *Gate) Admit(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
 		return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
 	}
-	if node := g.Node(); node != nil {
-		if verdict := g.placement(pod, node); verdict != nil {
+	if here := g.Node(); here != nil {
+		if verdict := g.placement(pod, here); verdict != nil {
 			return verdict
 		}
 	}
@@ -62,17 +63,17 @@ func (g *Gate) Admit(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 	return g.resources(pod, others)
 }
 
-func (g *Gate) placement(pod *v1.Pod, node *v1.Node) *status.Verdict {
-	if want := pod.Labels[v1.LabelOSStable]; want != "" && want != node.Labels[v1.LabelOSStable] {
+func (g *Gate) placement(pod *v1.Pod, here *v1.Node) *status.Verdict {
+	if want := pod.Labels[v1.LabelOSStable]; want != "" && want != here.Labels[v1.LabelOSStable] {
 		return refuse("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
-	if matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !matches {
+	if matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(here); err != nil || !matches {
 		return refuse("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
 	}
 	if podsource.IsStatic(pod) {
 		return nil
 	}
-	taint, untolerated := corev1.FindMatchingUntoleratedTaint(klog.Background(), node.Spec.Taints, pod.Spec.Tolerations,
+	taint, untolerated := corev1.FindMatchingUntoleratedTaint(klog.Background(), here.Spec.Taints, pod.Spec.Tolerations,
 		func(t *v1.Taint) bool { return t.Effect == v1.TaintEffectNoExecute }, true)
 	if untolerated {
 		return refuse("TaintToleration", fmt.Sprintf("Predicate TaintToleration failed: node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value))
@@ -158,7 +159,7 @@ func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 		name := v1.ResourceName(n)
 		asked := amount(name, requests[name])
 		has, known := allocatable[name]
-		if asked == 0 || !known && !strings.Contains(n, "/") && !strings.HasPrefix(n, v1.ResourceHugePagesPrefix) || devices(pod, n) {
+		if asked == 0 || !known && !counted(name) || devices(pod, n) {
 			continue
 		}
 		if capacity := amount(name, has); asked+used[name] > capacity {
@@ -166,6 +167,13 @@ func (g *Gate) resources(pod *v1.Pod, others []*v1.Pod) *status.Verdict {
 		}
 	}
 	return nil
+}
+
+// counted tells whether a node that has nothing of a resource has too little of it. An extended
+// resource that the node does not know belongs to the cluster as a whole: others count it.
+func counted(name v1.ResourceName) bool {
+	text := string(name)
+	return strings.HasPrefix(text, v1.ResourceHugePagesPrefix) || strings.Contains(text, "/") && !node.IsExtended(name)
 }
 
 // devices tells whether the scheduler has met an extended resource by devices, which are not the node's to count.

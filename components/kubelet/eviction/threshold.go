@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,7 +150,7 @@ func parseLimit(field, name, text string) (Limit, error) {
 	}
 	if percent, ok := strings.CutSuffix(text, "%"); ok {
 		share, err := strconv.ParseFloat(percent, 64)
-		if err != nil || share < 0 || share > 100 {
+		if err != nil || math.IsNaN(share) || share < 0 || share > 100 {
 			return Limit{}, fmt.Errorf("%s[%s]: Invalid value: %q: must be from 0%% to 100%%", field, name, text)
 		}
 		return Limit{Share: share / 100}, nil

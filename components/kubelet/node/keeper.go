@@ -283,12 +283,19 @@ func (k *Keeper) fill(node *v1.Node) {
 	setCondition(s, ready)
 }
 
-// Extended are those of a list's resources that have a domain of their own
+// IsExtended says whether a resource has a domain of its own, outside of kubernetes.io
 // (https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/).
+func IsExtended(name v1.ResourceName) bool {
+	text := string(name)
+	return strings.Contains(text, "/") && !strings.Contains(text, v1.ResourceDefaultNamespacePrefix) &&
+		!strings.HasPrefix(text, v1.DefaultResourceRequestsPrefix)
+}
+
+// Extended are those of a list's resources that are extended ones.
 func Extended(list v1.ResourceList) v1.ResourceList {
 	found := v1.ResourceList{}
 	for name, quantity := range list {
-		if domain, _, qualified := strings.Cut(string(name), "/"); qualified && domain != "kubernetes.io" {
+		if IsExtended(name) {
 			found[name] = quantity
 		}
 	}

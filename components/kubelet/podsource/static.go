@@ -17,10 +17,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/fsnotify/fsnotify"
 	v1 "k8s.io/api/core/v1"
+	segment "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/klog/v2"
 	kjson "sigs.k8s.io/json"
@@ -250,20 +254,55 @@ func decodeDocument(raw []byte) ([]*v1.Pod, error) {
 	return nil, fmt.Errorf("apiVersion %q, kind %q: expected a v1 Pod or PodList", kind.APIVersion, kind.Kind)
 }
 
-// check refuses what could not be run. The API server validates the mirror in full.
+// check refuses what could not be run, and names that would not be safe in paths. The API
+// server validates the mirror in full.
 func check(pod *v1.Pod) error {
-	switch {
-	case pod.Name == "":
-		return errors.New("metadata.name: Required value: name is required")
-	case len(pod.Spec.Containers) == 0:
-		return errors.New("spec.containers: Required value")
-	}
-	for i, c := range pod.Spec.Containers {
-		if c.Name == "" || c.Image == "" {
-			return fmt.Errorf("spec.containers[%d]: name and image are required", i)
+	var errs field.ErrorList
+	refuse := func(at *field.Path, value string, problems []string) {
+		for _, problem := range problems {
+			errs = append(errs, field.Invalid(at, value, problem))
 		}
 	}
-	return nil
+	meta := field.NewPath("metadata")
+	if pod.Name == "" {
+		errs = append(errs, field.Required(meta.Child("name"), "name is required"))
+	} else {
+		refuse(meta.Child("name"), pod.Name, validation.IsDNS1123Subdomain(pod.Name))
+	}
+	if pod.Namespace != "" {
+		refuse(meta.Child("namespace"), pod.Namespace, validation.IsDNS1123Label(pod.Namespace))
+	}
+	if pod.UID != "" {
+		refuse(meta.Child("uid"), string(pod.UID), segment.IsValidPathSegmentName(string(pod.UID)))
+		if strings.ContainsFunc(string(pod.UID), unicode.IsControl) {
+			refuse(meta.Child("uid"), string(pod.UID), []string{"must not contain control characters"})
+		}
+	}
+	spec := field.NewPath("spec")
+	if len(pod.Spec.Containers) == 0 {
+		errs = append(errs, field.Required(spec.Child("containers"), ""))
+	}
+	taken := map[string]bool{}
+	check := func(at *field.Path, list []v1.Container) {
+		for i, c := range list {
+			name, image := at.Index(i).Child("name"), at.Index(i).Child("image")
+			switch {
+			case c.Name == "":
+				errs = append(errs, field.Required(name, ""))
+			case taken[c.Name]:
+				errs = append(errs, field.Duplicate(name, c.Name))
+			default:
+				refuse(name, c.Name, validation.IsDNS1123Label(c.Name))
+			}
+			taken[c.Name] = true
+			if c.Image == "" {
+				errs = append(errs, field.Required(image, ""))
+			}
+		}
+	}
+	check(spec.Child("containers"), pod.Spec.Containers)
+	check(spec.Child("initContainers"), pod.Spec.InitContainers)
+	return errs.ToAggregate()
 }
 
 // adopt makes a manifest's pod one of this node: its name says which node it is on,

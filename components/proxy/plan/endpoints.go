@@ -42,12 +42,12 @@ func endpointsFor(port corev1.ServicePort, sliceObjects []*discoveryv1.EndpointS
 			if len(entry.Addresses) == 0 {
 				continue
 			}
-			address, err := netip.ParseAddr(entry.Addresses[0])
-			if err != nil {
+			address, err := parseAddress(entry.Addresses[0])
+			if err != nil || !inFamily(address, family) {
 				continue
 			}
 			e := endpoint{
-				address:     netip.AddrPortFrom(address.Unmap(), number),
+				address:     netip.AddrPortFrom(address, number),
 				ready:       entry.Conditions.Ready == nil || *entry.Conditions.Ready,
 				terminating: entry.Conditions.Terminating != nil && *entry.Conditions.Terminating,
 			}

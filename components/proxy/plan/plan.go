@@ -8,6 +8,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -121,7 +122,7 @@ func affinity(service *corev1.Service) time.Duration {
 	if c := service.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
 		seconds = *c.ClientIP.TimeoutSeconds
 	}
-	return time.Duration(seconds) * time.Second
+	return time.Duration(max(seconds, 0)) * time.Second
 }
 
 func loadBalancerIPs(service *corev1.Service, family corev1.IPFamily) []netip.Addr {
@@ -149,12 +150,23 @@ func inFamily(address netip.Addr, family corev1.IPFamily) bool {
 	return address.Is4() == (family == corev1.IPv4Protocol)
 }
 
+var errZone = errors.New("an address with a zone is in reach of one machine alone")
+
+// parseAddress reads an address that means the same on every machine.
+func parseAddress(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(text)
+	if err == nil && address.Zone() != "" {
+		err = errZone
+	}
+	return address.Unmap(), err
+}
+
 // addressesOf keeps what is an address of the family, in a stable order.
 func addressesOf(family corev1.IPFamily, texts ...string) []netip.Addr {
 	var found []netip.Addr
 	for _, text := range texts {
-		if address, err := netip.ParseAddr(text); err == nil && inFamily(address.Unmap(), family) {
-			found = append(found, address.Unmap())
+		if address, err := parseAddress(text); err == nil && inFamily(address, family) {
+			found = append(found, address)
 		}
 	}
 	slices.SortFunc(found, netip.Addr.Compare)

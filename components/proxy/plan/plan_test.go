@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -116,4 +118,41 @@ func TestAnAddressInTwoSlicesCountsOnce(t *testing.T) {
 	if got := fmt.Sprint(ports[0].Cluster); got != "[10.88.1.2:8080]" {
 		t.Errorf("cluster %s, want the address once, ready", got)
 	}
+}
+
+// FuzzService plans for anything that the API may hold of a Service and its endpoints, or
+// that another API server may have let through.
+func FuzzService(f *testing.F) {
+	f.Add([]byte(`{"spec":{"clusterIPs":["10.96.0.7"],"externalIPs":["203.0.113.1"],"loadBalancerSourceRanges":["10.0.0.0/8"],"ports":[{"port":80,"nodePort":30080}]}}`),
+		[]byte(`{"addressType":"IPv4","ports":[{"port":8080}],"endpoints":[{"addresses":["10.88.1.2"],"conditions":{"ready":true}}]}`))
+	f.Add([]byte(`{"spec":{"type":"LoadBalancer","clusterIP":"None","clusterIPs":[""],"ports":[{"port":-1}],"sessionAffinity":"ClientIP"},"status":{"loadBalancer":{"ingress":[{"ip":"::ffff:1.2.3.4"}]}}}`),
+		[]byte(`{"addressType":"FQDN","ports":[{},{"name":"x"}],"endpoints":[{"addresses":[]},{"addresses":["fe80::1%eth0"]}]}`))
+	f.Fuzz(func(t *testing.T, service, endpoints []byte) {
+		var s corev1.Service
+		var e discoveryv1.EndpointSlice
+		if json.Unmarshal(service, &s) != nil || json.Unmarshal(endpoints, &e) != nil {
+			return
+		}
+		for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
+			for _, port := range Service(&s, []*discoveryv1.EndpointSlice{&e}, Node{Name: "node-1"}, family) {
+				addresses := slices.Concat(port.ClusterIPs, port.ExternalIPs, port.LoadBalancerIPs)
+				for _, endpoint := range slices.Concat(port.Cluster, port.Local, port.OnNode) {
+					addresses = append(addresses, endpoint.Addr())
+				}
+				for _, address := range addresses {
+					if address.Is4() != (family == corev1.IPv4Protocol) || address.Zone() != "" {
+						t.Errorf("%s is planned for in %s", address, family)
+					}
+				}
+				for _, prefix := range port.SourceRanges {
+					if prefix.Addr().Is4() != (family == corev1.IPv4Protocol) || prefix != prefix.Masked() {
+						t.Errorf("%s is planned for in %s", prefix, family)
+					}
+				}
+				if port.Affinity < 0 {
+					t.Errorf("a client stays for %s", port.Affinity)
+				}
+			}
+		}
+	})
 }

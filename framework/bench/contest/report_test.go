@@ -260,3 +260,20 @@ func TestSVGHasTheContenders(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRead reads any file as earlier results, and judges real ones by them.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"results":[{"contenders":["a"],"workload":"w","runs":[{"contender":"a","metrics":[{"name":"m","values":{"Average":1}}]}]}]}`))
+	f.Add([]byte(`{"results":[{"contenders":["a","b"],"runs":[{"contender":"b"},{"contender":"a"}],"confidence":7}]}`))
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		earlier, err := Read(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		later, err := Read(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		_ = later.Against(earlier)
+	})
+}

@@ -164,6 +164,9 @@ func validateNode(node Machine, path *field.Path) field.ErrorList {
 		for _, problem := range validation.IsQualifiedName(taint.Key) {
 			errs = append(errs, field.Invalid(path.Child("taints").Index(i).Child("key"), taint.Key, problem))
 		}
+		for _, problem := range validation.IsValidLabelValue(taint.Value) {
+			errs = append(errs, field.Invalid(path.Child("taints").Index(i).Child("value"), taint.Value, problem))
+		}
 		if !slices.Contains(effects, taint.Effect) {
 			errs = append(errs, field.NotSupported(path.Child("taints").Index(i).Child("effect"), taint.Effect, effects))
 		}
@@ -203,6 +206,8 @@ func validateFiles(files map[string]string, path *field.Path) (errs field.ErrorL
 	for name := range files {
 		own := func(root string) bool { return strings.HasPrefix(name, root) }
 		switch {
+		case strings.ContainsRune(name, 0):
+			errs = append(errs, validatePassable(name, path.Key(name))...)
 		case filepath.Clean(name) != name:
 			errs = append(errs, field.Invalid(path.Key(name), name, "must be an absolute path without dots: "+filepath.Clean("/"+name)))
 		case !slices.ContainsFunc(fileRoots(), own):
@@ -264,6 +269,18 @@ func validateComponent(name string, c Component, path *field.Path) (errs field.E
 		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
 			errs = append(errs, field.Invalid(path.Child("env").Index(i), variable, "must be NAME=VALUE"))
 		}
+		errs = append(errs, validatePassable(variable, path.Child("env").Index(i))...)
+	}
+	for i, arg := range c.Args {
+		errs = append(errs, validatePassable(arg, path.Child("args").Index(i))...)
 	}
 	return errs
+}
+
+// validatePassable refuses what no program can be given.
+func validatePassable(text string, path *field.Path) field.ErrorList {
+	if strings.ContainsRune(text, 0) {
+		return field.ErrorList{field.Invalid(path, text, "must not contain a NUL character")}
+	}
+	return nil
 }

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/yaml"
 )
 
 const head = "apiVersion: plumbline.dev/v1alpha1\nkind: HollowNodes\n"
@@ -115,4 +118,36 @@ func TestFixturesAreRead(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
+}
+
+// FuzzRead reads any script. What is read stays what it is when it is written and read again,
+// as it is on its way to the program that follows it.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(head + "spec: {nodes: [{count: 3, labels: {zone: [a, b]}, taints: [{key: k, effect: NoExecute}]}], outages: [{nodes: [hollow-1], after: 1m, for: 10m}]}"))
+	f.Add([]byte(head + "spec: {pods: [{match: {namespaces: [batch]}, startAfter: 1s..3s, finishAfter: 20s, exitCodes: [1, 0]}], heartbeat: {renewInterval: 1s}}"))
+	f.Add([]byte(head + "spec: {nodes: [{count: 20000}], cidr: 10.0.0.0/8, pods: [{startAfter: -1s}, {finishAfter: 1s..}]}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Read(data)
+		if err != nil {
+			return
+		}
+		text, err := yaml.Marshal(HollowNodes{APIVersion: APIVersion, Kind: Kind, Spec: *s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Read(text)
+		if err != nil {
+			t.Fatalf("what was read cannot be read again: %v\n%s", err, text)
+		}
+		if !equality.Semantic.DeepEqual(s, again) {
+			t.Errorf("what was read is read again as something else:\n%+v\n%+v", s, again)
+		}
+		for _, rule := range s.Pods {
+			for _, span := range []*Span{&rule.StartAfter, rule.FinishAfter} {
+				if span != nil && (span.Draw(0) < 0 || span.Draw(1) < span.Draw(0)) {
+					t.Errorf("a span from %s to %s was taken", span.From, span.To)
+				}
+			}
+		}
+	})
 }
