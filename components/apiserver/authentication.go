@@ -19,6 +19,7 @@ import (
 
 	"github.com/plumbline/plumbline/components/apiserver/authentication/accounttoken"
 	"github.com/plumbline/plumbline/components/apiserver/authentication/bootstraptoken"
+	"github.com/plumbline/plumbline/components/apiserver/authentication/clientcert"
 )
 
 // applyAuthentication builds the chain of authenticators, in upstream's order, and tells the
@@ -36,9 +37,10 @@ func (s *server) applyAuthentication() error {
 			return err
 		}
 		info.RequestHeaderConfig = frontProxy
-		header := headerrequest.NewDynamicVerifyOptionsSecure(
-			frontProxy.CAContentProvider.VerifyOptions, frontProxy.AllowedClientNames,
-			frontProxy.UsernameHeaders, frontProxy.UIDHeaders, frontProxy.GroupHeaders, frontProxy.ExtraHeaderPrefixes)
+		header := clientcert.New(frontProxy.CAContentProvider.VerifyOptions, func(options x509.VerifyOptionFunc) authenticator.Request {
+			return headerrequest.NewDynamicVerifyOptionsSecure(options, frontProxy.AllowedClientNames,
+				frontProxy.UsernameHeaders, frontProxy.UIDHeaders, frontProxy.GroupHeaders, frontProxy.ExtraHeaderPrefixes)
+		})
 		chain = append(chain, authenticator.WrapAudienceAgnosticRequest(info.APIAudiences, header))
 	}
 	clientCA, err := c.ClientCert.GetClientCAContentProvider()
@@ -49,7 +51,9 @@ func (s *server) applyAuthentication() error {
 		if err := info.ApplyClientCert(clientCA, s.generic.SecureServing); err != nil {
 			return err
 		}
-		chain = append(chain, x509.NewDynamic(clientCA.VerifyOptions, x509.CommonNameUserConversion))
+		chain = append(chain, clientcert.New(clientCA.VerifyOptions, func(options x509.VerifyOptionFunc) authenticator.Request {
+			return x509.NewDynamic(options, x509.CommonNameUserConversion)
+		}))
 	}
 	tokens, err := s.tokenAuthenticator()
 	if err != nil {

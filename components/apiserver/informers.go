@@ -22,21 +22,19 @@ type followedResource struct {
 	example  runtime.Object
 }
 
-// followed lists the resources that authorization, admission and routing look at all the time.
+// followed lists the resources that authorization, fairness, admission and routing look at all the
+// time. Each of them is kept twice for it, as soon as the server starts, so none is here that nobody
+// asks an informer for: what admission looks up by name it reads from the watch cache.
 func (s *server) followed() []followedResource {
 	wanted := map[schema.GroupResource]bool{}
 	for _, gr := range []string{
-		"namespaces", "services", "limitranges", "resourcequotas", "serviceaccounts", "nodes", "pods",
-		"endpointslices.discovery.k8s.io",
+		"namespaces", "services", "resourcequotas", "endpointslices.discovery.k8s.io",
 		"roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
 		"clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io",
 		"flowschemas.flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
 		"mutatingwebhookconfigurations.admissionregistration.k8s.io", "validatingwebhookconfigurations.admissionregistration.k8s.io",
 		"validatingadmissionpolicies.admissionregistration.k8s.io", "validatingadmissionpolicybindings.admissionregistration.k8s.io",
 		"mutatingadmissionpolicies.admissionregistration.k8s.io", "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
-		"priorityclasses.scheduling.k8s.io", "runtimeclasses.node.k8s.io", "storageclasses.storage.k8s.io",
-		"ingressclasses.networking.k8s.io", "servicecidrs.networking.k8s.io",
-		"volumeattachments.storage.k8s.io", "persistentvolumes", "resourceslices.resource.k8s.io",
 	} {
 		wanted[schema.ParseGroupResource(gr)] = true
 	}

@@ -129,9 +129,8 @@ func (i *installer) installVersion(gv schema.GroupVersion, storage map[string]re
 		ConvertabilityChecker:       i.scheme,
 		Defaulter:                   i.scheme,
 		Namer:                       runtime.Namer(meta.NewAccessor()),
-		// Hub and version are one Go type, so an unsafe conversion would write the
-		// version into the very object it is asked to convert.
-		UnsafeConvertor:            i.scheme,
+		// The scheme's own would write the version into what it is asked to convert.
+		UnsafeConvertor:            resource.Sharing{Scheme: i.scheme},
 		TypeConverter:              i.structure,
 		EquivalentResourceRegistry: i.server.EquivalentResourceRegistry,
 		Authorizer:                 i.server.Authorizer,

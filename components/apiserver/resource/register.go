@@ -85,14 +85,13 @@ func (i Identity) check() error {
 
 // selectable are the fields of obj that clients may select by.
 func (d *Definition[T]) selectable(obj T) fields.Set {
-	set := fields.Set{"metadata.name": obj.GetName()}
+	set := fields.Set{}
+	if d.Fields != nil {
+		set = d.Fields(obj)
+	}
+	set["metadata.name"] = obj.GetName()
 	if !d.ClusterScoped {
 		set["metadata.namespace"] = obj.GetNamespace()
-	}
-	if d.Fields != nil {
-		for k, v := range d.Fields(obj) {
-			set[k] = v
-		}
 	}
 	return set
 }

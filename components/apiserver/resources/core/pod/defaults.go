@@ -30,7 +30,7 @@ func DefaultSpec(s *corev1.PodSpec) {
 		v := &s.Volumes[i].VolumeSource
 		volume.DefaultSource(v)
 		if v.Image != nil {
-			orElse(&v.Image.PullPolicy, pullPolicyFor(v.Image.Reference))
+			orPolicyFor(&v.Image.PullPolicy, v.Image.Reference)
 		}
 	}
 	for c := range members(s, nil) {
@@ -44,7 +44,7 @@ func DefaultSpec(s *corev1.PodSpec) {
 }
 
 func defaultContainer(c *corev1.Container) {
-	orElse(&c.ImagePullPolicy, pullPolicyFor(c.Image))
+	orPolicyFor(&c.ImagePullPolicy, c.Image)
 	orElse(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	orElse(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
@@ -82,6 +82,14 @@ func defaultHTTPGet(get *corev1.HTTPGetAction) {
 	if get != nil {
 		orElse(&get.Path, "/")
 		orElse(&get.Scheme, corev1.URISchemeHTTP)
+	}
+}
+
+// orPolicyFor sets an absent policy by the image. Its name is taken apart only then: what
+// comes from etcd has a policy, and goes through here several times a write.
+func orPolicyFor(policy *corev1.PullPolicy, image string) {
+	if *policy == "" {
+		*policy = pullPolicyFor(image)
 	}
 }
 
@@ -167,6 +175,6 @@ func orElse[T comparable](field *T, value T) {
 // orPointTo sets an optional field that is absent.
 func orPointTo[T any](field **T, value T) {
 	if *field == nil {
-		*field = &value
+		*field = ptr.To(value)
 	}
 }
