@@ -98,6 +98,12 @@ func (s *Snapshot) number() {
 // Layout changes with the list of nodes.
 func (s *Snapshot) Layout() int64 { return s.layout }
 
+// Place is where in the list a node is.
+func (s *Snapshot) Place(name string) (int, bool) {
+	place, found := s.places[name]
+	return int(place), found
+}
+
 // All lists the nodes.
 func (s *Snapshot) All() []fwk.NodeInfo { return s.nodes }
 

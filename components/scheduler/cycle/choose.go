@@ -57,8 +57,8 @@ func (s *Scheduler) best(ctx context.Context, a *attempt) (string, error) {
 	if s.Snapshot.NumNodes() == 0 {
 		return "", errNoNodes
 	}
-	if node, found := s.bestOfClass(ctx, a); found {
-		return node, nil
+	if node, decided, err := s.bestOfClass(ctx, a); decided {
+		return node, err
 	}
 	d := diagnosis.New()
 	feasible, err := s.feasible(ctx, a, &d)

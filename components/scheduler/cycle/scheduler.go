@@ -43,6 +43,8 @@ type Scheduler struct {
 	Config
 	// next is the node at which the next search starts, so that all nodes get their turn.
 	next int
+	// nominated is what the nominator said last.
+	nominated nominations
 	// bindings counts running binding cycles.
 	bindings atomic.Int64
 }

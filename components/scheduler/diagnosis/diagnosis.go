@@ -52,31 +52,19 @@ func (s *NodeStatuses) All() map[string]*fwk.Status { return s.byNode }
 // Len counts the nodes mentioned.
 func (s *NodeStatuses) Len() int { return len(s.byNode) }
 
-// NodesForStatusCode returns the nodes whose status has the code.
+// NodesForStatusCode returns the nodes whose status has the code, in the lister's order: map order would make
+// preemption's choice among equals differ from run to run for no reason.
 func (s *NodeStatuses) NodesForStatusCode(lister fwk.NodeInfoLister, code fwk.Code) ([]fwk.NodeInfo, error) {
-	var nodes []fwk.NodeInfo
-	if s.absent.Code() == code {
-		all, err := lister.List()
-		if err != nil {
-			return nil, err
-		}
-		for _, node := range all {
-			if s.Get(node.Node().Name).Code() == code {
-				nodes = append(nodes, node)
-			}
-		}
-		return nodes, nil
+	all, err := lister.List()
+	if err != nil {
+		return nil, err
 	}
-	for name, status := range s.byNode {
-		if status.Code() != code {
-			continue
-		}
-		if node, err := lister.Get(name); err == nil {
+	var nodes []fwk.NodeInfo
+	for _, node := range all {
+		if s.Get(node.Node().Name).Code() == code {
 			nodes = append(nodes, node)
 		}
 	}
-	// Map order would make preemption's choice among equals differ from run to run for no reason.
-	sort.Slice(nodes, func(i, j int) bool { return nodes[i].Node().Name < nodes[j].Node().Name })
 	return nodes, nil
 }
 

@@ -101,6 +101,7 @@ func (c *Classes) Of(ctx context.Context, state fwk.CycleState, pod *nodeinfo.Po
 	if class != nil {
 		class.used = c.clock
 		if !class.apart && class.update(view) {
+			class.view, class.asking = view, pod.GetPod()
 			return class
 		}
 		if class.apart && class.layout == view.Layout() {
@@ -113,7 +114,7 @@ func (c *Classes) Of(ctx context.Context, state fwk.CycleState, pod *nodeinfo.Po
 		c.strangers[id] = struct{}{}
 		return nil
 	}
-	class = &Class{plugins: &c.plugins, preScore: c.preScore, pod: pod.GetPod(), used: c.clock}
+	class = &Class{plugins: &c.plugins, preScore: c.preScore, pod: pod.GetPod(), asking: pod.GetPod(), view: view, used: c.clock}
 	class.apart = class.build(ctx, view) != nil
 	c.remember(id, class)
 	if class.apart {
@@ -146,6 +147,11 @@ type Class struct {
 	// apart means that these pods are looked at one by one: some plugin rejects them or names their nodes.
 	apart bool
 
+	// asking is the pod that the class is looked at for. Pods of one class may differ in priority, and so in which of
+	// the nominated pods are their rivals.
+	asking *v1.Pod
+	view   View
+
 	layout, seen int64
 	nodes        []fwk.NodeInfo
 	state        fwk.CycleState
@@ -155,12 +161,24 @@ type Class struct {
 
 	// By the place of the node:
 	valid    []bool
-	rejected []*fwk.Status // nil where all local filters pass
-	rejector []int         // which filter rejected
+	verdicts []verdict
+	expected map[int]expectation // where pods are nominated
 
 	candidates []int32
 	normalised []int64
 	totals     []int64
+}
+
+// verdict is what local filters say of a node.
+type verdict struct {
+	status *fwk.Status // nil where all pass
+	passed int         // how many filters come before the one that rejects
+}
+
+// expectation is the verdict on a node with pods nominated to it.
+type expectation struct {
+	rivals []fwk.PodInfo
+	verdict
 }
 
 // filter is a local plugin, or the tracker of another.
@@ -184,8 +202,8 @@ func (c *Class) build(ctx context.Context, view View) error {
 	c.layout, c.nodes, c.state = view.Layout(), view.All(), c.plugins.NewState()
 	_, c.seen, _ = view.Changes(0)
 	c.valid = make([]bool, len(c.nodes))
-	c.rejected = make([]*fwk.Status, len(c.nodes))
-	c.rejector = make([]int, len(c.nodes))
+	c.verdicts = make([]verdict, len(c.nodes))
+	c.expected = map[int]expectation{}
 	skip, err := c.prepare(ctx)
 	if err != nil {
 		return err
@@ -283,6 +301,7 @@ func (c *Class) update(view View) bool {
 	c.seen = now
 	for _, at := range places {
 		c.valid[at] = false
+		delete(c.expected, int(at))
 		for _, tracker := range c.trackers {
 			tracker.Update(int(at), c.nodes[at])
 		}

@@ -10,6 +10,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
@@ -23,6 +24,7 @@ type local struct {
 	asked   int
 	err     error
 	alien   string // a pod that classes tell it too little of
+	crowd   int    // how many pods are too many, if any are
 	narrow  *fwk.PreFilterResult
 }
 
@@ -42,6 +44,9 @@ func (l *local) Filter(_ context.Context, _ fwk.CycleState, _ *v1.Pod, node fwk.
 	}
 	if l.rejects[node.Node().Name] {
 		return fwk.NewStatus(fwk.Unschedulable, "no")
+	}
+	if l.crowd > 0 && len(node.GetPods()) > l.crowd {
+		return fwk.NewStatus(fwk.Unschedulable, "crowded")
 	}
 	return nil
 }
@@ -81,6 +86,16 @@ func (t tracker) Filter(at int) *fwk.Status {
 	return nil
 }
 
+// FilterWith rejects any place where there are further pods of the name "guest".
+func (t tracker) FilterWith(at int, further []fwk.PodInfo) *fwk.Status {
+	for _, info := range further {
+		if info.GetPod().Name == "guest" {
+			return fwk.NewStatus(fwk.Unschedulable, "guest")
+		}
+	}
+	return t.Filter(at)
+}
+
 // stranger is neither. It says whether it has to do with a pod, and how to score.
 type stranger struct {
 	fwk.FilterPlugin
@@ -110,10 +125,13 @@ type view struct {
 	layout  int64
 	changes []int32
 	forgot  bool
+	// nominated are the pods nominated to nodes.
+	nominated map[int][]fwk.PodInfo
 }
 
-func (v *view) Layout() int64       { return v.layout }
-func (v *view) All() []fwk.NodeInfo { return v.nodes }
+func (v *view) Layout() int64                  { return v.layout }
+func (v *view) All() []fwk.NodeInfo            { return v.nodes }
+func (v *view) Nominated(at int) []fwk.PodInfo { return v.nominated[at] }
 func (v *view) Changes(since int64) ([]int32, int64, bool) {
 	return v.changes[since:], int64(len(v.changes)), v.forgot
 }
@@ -179,6 +197,69 @@ func TestOnlyWhatChangedIsAskedAgain(t *testing.T) {
 		if err != nil || status.Message() != want {
 			t.Errorf("node %d: %q, want %q, error %v", at, status.Message(), want, err)
 		}
+	}
+}
+
+func TestNominatedPods(t *testing.T) {
+	l, k, v := &local{crowd: 1}, &tracking{}, nodes(4)
+	c := classes(l, k)
+	class := second(t, c, v)
+	judge := func(priority int32, name string) (rejections [4]string) {
+		t.Helper()
+		asking := pod(t, name, func(p *v1.Pod) { p.UID, p.Spec.Priority = types.UID(name), &priority })
+		if c.Of(t.Context(), nil, asking, v) != class {
+			t.Fatal("another class")
+		}
+		for at := range rejections {
+			status, err := class.Status(t.Context(), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rejections[at] = status.Message()
+		}
+		return rejections
+	}
+	if got := judge(5, "p"); got != [4]string{} {
+		t.Errorf("without nominations: %q", got)
+	}
+	nominated := func(name string, priority int32) fwk.PodInfo {
+		return pod(t, name, func(p *v1.Pod) { p.UID, p.Spec.Priority = types.UID(name), &priority })
+	}
+	asked := l.asked
+	v.nominated = map[int][]fwk.PodInfo{0: {nominated("low", 1)}, 1: {nominated("a", 5), nominated("low", 1), nominated("b", 7)}, 2: {nominated("guest", 9)}}
+	if got := judge(5, "p"); got != [4]string{"", "crowded", "guest", ""} {
+		t.Errorf("of priority 5: %q", got)
+	}
+	if l.asked != asked+2 {
+		t.Errorf("asked %d times about the two nodes with rivals", l.asked-asked)
+	}
+	if judge(5, "q"); l.asked != asked+2 {
+		t.Error("asked again about what is known")
+	}
+	if got := judge(6, "p"); got != [4]string{"", "", "guest", ""} {
+		t.Errorf("of priority 6: %q", got)
+	}
+	if got := judge(9, "guest"); got != [4]string{} {
+		t.Errorf("a pod is not its own rival: %q", got)
+	}
+	asked, v.changes = l.asked, append(v.changes, 1)
+	if got := judge(6, "p"); got[1] != "" || l.asked != asked+2 {
+		t.Errorf("of a changed node: %q, asked %d times", got, l.asked-asked)
+	}
+	v.nominated = nil
+	if got := judge(5, "p"); got != [4]string{} {
+		t.Errorf("after the nominations: %q", got)
+	}
+}
+
+func TestOneNodeAlone(t *testing.T) {
+	l, v := &local{rejects: map[string]bool{"n1": true}}, nodes(3)
+	class := second(t, classes(l, &tracking{}), v)
+	if suits, err := class.Only(t.Context(), 1); suits || err != nil || class.Candidates() != 0 {
+		t.Errorf("n1 suits: %t, %v", suits, err)
+	}
+	if suits, err := class.Only(t.Context(), 2); !suits || err != nil || class.First().Node().Name != "n2" || l.asked != 2 {
+		t.Errorf("n2 suits: %t, %v; asked %d times", suits, err, l.asked)
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package equivalence lets pods of one class share what plugins found out about nodes. A class is pods that no plugin
 // can tell apart, such as those of one Deployment. What a plugin said of a class and a node stands until the node
 // changes, and what depends on all nodes, such as how many pods a zone runs, is kept up change by change; so a pod costs
-// no more than the nodes that changed since the last one of its class, and a glance at those that are candidates.
+// no more than the nodes that changed since the last one of its class, and a glance at those that are candidates. Where
+// pods are nominated, plugins are asked twice, as always: of the node with them, and of the node as it is.
 package equivalence
 
 import (
@@ -46,6 +47,8 @@ type Tracker interface {
 	Update(at int, node fwk.NodeInfo)
 	// Filter says why a pod does not go to the node, nil where it does.
 	Filter(at int) *fwk.Status
+	// FilterWith is Filter as if further pods ran on the node. They do not: nothing of it is kept.
+	FilterWith(at int, further []fwk.PodInfo) *fwk.Status
 	// Score gives each candidate its normalised score; false means that all are 0.
 	Score(candidates []int32, scores []int64) bool
 }
@@ -59,4 +62,6 @@ type View interface {
 	// Changes returns the places of nodes that changed since a count of changes, and the count now. With all, any node
 	// may have.
 	Changes(since int64) (places []int32, now int64, all bool)
+	// Nominated lists the pods nominated to the node at a place.
+	Nominated(at int) []fwk.PodInfo
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -30,6 +31,17 @@ func (c *Class) Search(ctx context.Context, from, enough int) (looked int, err e
 	return looked, nil
 }
 
+// Only looks at one node alone. It says whether that is a candidate.
+func (c *Class) Only(ctx context.Context, at int) (bool, error) {
+	c.candidates = c.candidates[:0]
+	status, err := c.Status(ctx, at)
+	if status != nil || err != nil {
+		return false, err
+	}
+	c.candidates = append(c.candidates, int32(at))
+	return true, nil
+}
+
 // Agreed says whether the plugins that the class knows nothing of have no opinion on the candidates for the pod either.
 func (c *Class) Agreed(ctx context.Context, state fwk.CycleState, pod *v1.Pod) bool {
 	if len(c.preScore) == 0 {
@@ -50,31 +62,85 @@ func (c *Class) Agreed(ctx context.Context, state fwk.CycleState, pod *v1.Pod) b
 // Candidates is how many nodes the last search found.
 func (c *Class) Candidates() int { return len(c.candidates) }
 
-// Status is why the node does not do, nil where it does.
+// Status is why the node does not do, nil where it does. It must do with the pods nominated to it, and also if they do
+// not come.
 func (c *Class) Status(ctx context.Context, at int) (*fwk.Status, error) {
+	if rivals := Rivals(c.asking, c.view.Nominated(at)); len(rivals) > 0 {
+		with, err := c.expect(ctx, at, rivals)
+		if err != nil {
+			return nil, err
+		}
+		if status := c.combine(at, with, rivals); status != nil {
+			return status, nil
+		}
+	}
 	if !c.valid[at] {
 		if err := c.ask(ctx, at); err != nil {
 			return nil, err
 		}
 	}
-	status, by := c.rejected[at], len(c.filters)
-	if status != nil {
-		by = c.rejector[at]
-	}
-	for i := range c.filters[:by] {
-		if tracker := c.filters[i].tracker; tracker != nil {
-			if rejection := tracker.Filter(at); rejection != nil {
-				return rejection, nil
-			}
+	return c.combine(at, c.verdicts[at], nil), nil
+}
+
+// combine puts the trackers of filters that come first before the verdict of the local ones.
+func (c *Class) combine(at int, local verdict, further []fwk.PodInfo) *fwk.Status {
+	for i := range c.filters[:local.passed] {
+		tracker := c.filters[i].tracker
+		if tracker == nil {
+			continue
+		}
+		var rejection *fwk.Status
+		if len(further) == 0 {
+			rejection = tracker.Filter(at)
+		} else {
+			rejection = tracker.FilterWith(at, further)
+		}
+		if rejection != nil {
+			return rejection
 		}
 	}
-	return status, nil
+	return local.status
+}
+
+// expect runs the local filters on the node with the pods nominated to it, unless they said before what they think.
+func (c *Class) expect(ctx context.Context, at int, rivals []fwk.PodInfo) (verdict, error) {
+	if known, found := c.expected[at]; found && slices.Equal(known.rivals, rivals) {
+		return known.verdict, nil
+	}
+	with := c.nodes[at].Snapshot()
+	for _, rival := range rivals {
+		with.AddPodInfo(rival)
+	}
+	v, err := c.filter(ctx, with)
+	if err == nil {
+		c.expected[at] = expectation{rivals, v}
+	}
+	return v, err
 }
 
 // ask runs the local plugins on the node.
-func (c *Class) ask(ctx context.Context, at int) error {
-	node := c.nodes[at]
-	c.rejected[at] = nil
+func (c *Class) ask(ctx context.Context, at int) (err error) {
+	if c.verdicts[at], err = c.filter(ctx, c.nodes[at]); err != nil {
+		return err
+	}
+	if c.verdicts[at].status == nil {
+		for i := range c.scores {
+			if c.scores[i].tracker != nil {
+				continue
+			}
+			value, status := c.scores[i].plugin.Score(ctx, c.state, c.pod, c.nodes[at])
+			if !status.IsSuccess() {
+				return fmt.Errorf("plugin %q failed with: %w", c.scores[i].name, status.AsError())
+			}
+			c.scores[i].raw[at] = value
+		}
+	}
+	c.valid[at] = true
+	return nil
+}
+
+// filter runs the local filters on the node.
+func (c *Class) filter(ctx context.Context, node fwk.NodeInfo) (verdict, error) {
 	for i := range c.filters {
 		if c.filters[i].tracker != nil {
 			continue
@@ -84,25 +150,11 @@ func (c *Class) ask(ctx context.Context, at int) error {
 			continue
 		}
 		if !status.IsRejected() {
-			return fmt.Errorf("running %q filter plugin: %w", c.filters[i].name, status.AsError())
+			return verdict{}, fmt.Errorf("running %q filter plugin: %w", c.filters[i].name, status.AsError())
 		}
-		c.rejected[at], c.rejector[at] = status.WithPlugin(c.filters[i].name), i
-		break
+		return verdict{status.WithPlugin(c.filters[i].name), i}, nil
 	}
-	if c.rejected[at] == nil {
-		for i := range c.scores {
-			if c.scores[i].tracker != nil {
-				continue
-			}
-			value, status := c.scores[i].plugin.Score(ctx, c.state, c.pod, node)
-			if !status.IsSuccess() {
-				return fmt.Errorf("plugin %q failed with: %w", c.scores[i].name, status.AsError())
-			}
-			c.scores[i].raw[at] = value
-		}
-	}
-	c.valid[at] = true
-	return nil
+	return verdict{nil, len(c.filters)}, nil
 }
 
 // Best returns the candidate with the highest score; among equals, any.

@@ -31,6 +31,9 @@ type Evaluator struct {
 	budgets policylisters.PodDisruptionBudgetLister
 	// minPercent and minNodes bound how many candidate nodes are looked for.
 	minPercent, minNodes int
+	// from chooses the node to begin with.
+	from func(nodes int) int
+	memo memo
 }
 
 // NewEvaluator makes an evaluator that looks for candidates on at least minPercent of the nodes and minNodes nodes.
@@ -41,6 +44,7 @@ func NewEvaluator(handle fwk.Handle, minPercent, minNodes int32) *Evaluator {
 		budgets:    handle.SharedInformerFactory().Policy().V1().PodDisruptionBudgets().Lister(),
 		minPercent: int(minPercent),
 		minNodes:   int(minNodes),
+		from:       rand.Intn,
 	}
 }
 
@@ -60,6 +64,7 @@ func (c *Candidate) NumVictims() int { return len(c.victims) }
 // Evaluate chooses a node and its victims. Without one, it returns why, and whether an earlier nomination is void.
 func (e *Evaluator) Evaluate(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes fwk.NodeToStatusReader) (chosen *Candidate, denominate bool, status *fwk.Status) {
 	// The nomination in the queue's copy of the pod may be outdated.
+	queued := pod
 	pod, err := e.pods.Pods(pod.Namespace).Get(pod.Name)
 	if err != nil {
 		return nil, false, fwk.AsStatus(err)
@@ -79,7 +84,16 @@ func (e *Evaluator) Evaluate(ctx context.Context, state fwk.CycleState, pod *v1.
 	if err != nil {
 		return nil, false, fwk.AsStatus(err)
 	}
-	candidates, statuses, err := e.candidates(ctx, state, pod, hopeful)
+	budgets, err := e.budgets.List(labels.Everything())
+	if err != nil {
+		return nil, false, fwk.AsStatus(err)
+	}
+	find := &search{handle: e.handle, preemptor: pod, state: state, budgets: parse(budgets)}
+	// The state was prepared for the queue's copy.
+	if telling, ok := e.handle.(locality); ok && pod == queued && telling.OnlyNodeMatters(state, pod) {
+		find.known = e.memo.of(pod, budgets)
+	}
+	candidates, statuses, err := e.candidates(ctx, find, hopeful)
 	if err != nil && len(candidates) == 0 {
 		return nil, false, fwk.AsStatus(err)
 	}
@@ -128,17 +142,13 @@ func isGoing(pod *v1.Pod) bool {
 }
 
 // candidates tries nodes from a random one on until enough are found, one of them within all budgets.
-func (e *Evaluator) candidates(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes []fwk.NodeInfo) ([]*Candidate, *diagnosis.NodeStatuses, error) {
+func (e *Evaluator) candidates(ctx context.Context, find *search, nodes []fwk.NodeInfo) ([]*Candidate, *diagnosis.NodeStatuses, error) {
 	statuses := diagnosis.NewNodeStatuses()
 	if len(nodes) == 0 {
 		return nil, statuses, nil
 	}
-	budgets, err := e.budgets.List(labels.Everything())
-	if err != nil {
-		return nil, statuses, err
-	}
 	enough := min(len(nodes), max(len(nodes)*e.minPercent/100, e.minNodes))
-	offset := rand.Intn(len(nodes))
+	offset := e.from(len(nodes))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -146,30 +156,31 @@ func (e *Evaluator) candidates(ctx context.Context, state fwk.CycleState, pod *v
 	var errs []error
 	e.handle.Parallelizer().Until(ctx, len(nodes), func(i int) {
 		node := nodes[(offset+i)%len(nodes)]
-		try := &dryRun{handle: e.handle, preemptor: pod, state: state.Clone(), node: node.Snapshot()}
-		victims, violations, status := try.victims(ctx, budgets)
-		name := node.Node().Name
-		if status.IsSuccess() && len(victims) == 0 {
-			status = fwk.AsStatus(fmt.Errorf("expected at least one victim pod on node %q", name))
-		}
+		o, name := find.on(ctx, node), node.Node().Name
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case status.Code() == fwk.Error:
-			errs = append(errs, status.AsError())
-			statuses.Set(name, status)
-		case !status.IsSuccess():
-			statuses.Set(name, status)
-		case violations == 0:
-			harmless = append(harmless, &Candidate{node: name, victims: victims})
+		case o.status.Code() == fwk.Error:
+			errs = append(errs, o.status.AsError())
+			statuses.Set(name, o.status)
+		case !o.status.IsSuccess():
+			statuses.Set(name, o.status)
+		case o.violations == 0:
+			harmless = append(harmless, &Candidate{node: name, victims: o.victims})
 		default:
-			harmful = append(harmful, &Candidate{node: name, victims: victims, violations: int64(violations)})
+			harmful = append(harmful, &Candidate{node: name, victims: o.victims, violations: int64(o.violations)})
 		}
 		if len(harmless) > 0 && len(harmless)+len(harmful) >= enough {
 			cancel()
 		}
 	}, "DefaultPreemption")
 	return append(harmless, harmful...), statuses, errors.Join(errs...)
+}
+
+// locality is a handle that can tell whether, to the plugins that filter in a cycle, nothing matters but the node in
+// question and the pod's class.
+type locality interface {
+	OnlyNodeMatters(state fwk.CycleState, pod *v1.Pod) bool
 }
 
 // askExtenders lets extenders that take part in preemption drop candidates and change victims.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -24,11 +25,22 @@ type Executor struct {
 
 	mu      sync.Mutex
 	running map[types.UID]*v1.Pod // by preemptor; the last victim, once it is its turn
+	victims map[types.UID]preempted
+	sweepAt int // how many preemptors are remembered before those are dropped that wait no longer
 }
+
+// preempted is a preemptor and those whose end it waits for.
+type preempted struct {
+	by      *v1.Pod
+	victims []*v1.Pod
+}
+
+// leastSweep is how many preemptors are always remembered.
+const leastSweep = 64
 
 // NewExecutor makes an executor on behalf of a plugin.
 func NewExecutor(handle fwk.Handle, plugin string) *Executor {
-	return &Executor{handle: handle, plugin: plugin, running: map[types.UID]*v1.Pod{}}
+	return &Executor{handle: handle, plugin: plugin, running: map[types.UID]*v1.Pod{}, victims: map[types.UID]preempted{}, sweepAt: leastSweep}
 }
 
 // IsPreempting says whether evictions for the pod are still to be requested. The last victim is the one whose deletion
@@ -40,8 +52,55 @@ func (e *Executor) IsPreempting(uid types.UID) bool {
 	if !found || last == nil {
 		return found
 	}
-	current, err := e.handle.SharedInformerFactory().Core().V1().Pods().Lister().Pods(last.Namespace).Get(last.Name)
-	return err == nil && current.UID == last.UID && current.DeletionTimestamp == nil
+	current, found := e.current(last)
+	return found && current.DeletionTimestamp == nil
+}
+
+// Awaits says whether the pod that is gone was a victim of the preemptor, and whether the preemptor waits for more. A
+// victim that was not bound yet goes without being deleted.
+func (e *Executor) Awaits(preemptor types.UID, gone *v1.Pod) (awaited, more bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, victim := range e.victims[preemptor].victims {
+		if victim.UID == gone.UID {
+			awaited = true
+		} else if current, found := e.current(victim); found && current.Spec.NodeName != "" {
+			more = true
+		}
+	}
+	if awaited && !more {
+		delete(e.victims, preemptor)
+	}
+	return awaited, awaited && more
+}
+
+// Forget is told of a preemptor that was tried again before its last victim was gone. From then on, whatever goes may be
+// what it still lacks.
+func (e *Executor) Forget(preemptor types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.victims, preemptor)
+}
+
+func (e *Executor) current(pod *v1.Pod) (*v1.Pod, bool) {
+	current, err := e.handle.SharedInformerFactory().Core().V1().Pods().Lister().Pods(pod.Namespace).Get(pod.Name)
+	return current, err == nil && current.UID == pod.UID
+}
+
+// remember notes the victims. Preemptors may end their waiting unnoticed, by being deleted or finding another node.
+func (e *Executor) remember(preemptor *v1.Pod, victims []*v1.Pod) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running[preemptor.UID] = nil
+	e.victims[preemptor.UID] = preempted{preemptor, victims}
+	if len(e.victims) < e.sweepAt {
+		return
+	}
+	maps.DeleteFunc(e.victims, func(_ types.UID, p preempted) bool {
+		current, found := e.current(p.by)
+		return !found || current.Spec.NodeName != ""
+	})
+	e.sweepAt = max(leastSweep, 2*len(e.victims))
 }
 
 // Start evicts the victims in the background. If that fails, or all ends without any deletion to wait for, the
@@ -56,9 +115,7 @@ func (e *Executor) Start(pod *v1.Pod, chosen *Candidate) {
 	if len(victims) == 0 {
 		return
 	}
-	e.mu.Lock()
-	e.running[pod.UID] = nil
-	e.mu.Unlock()
+	e.remember(pod, victims)
 	go e.run(pod, chosen.node, victims)
 }
 
@@ -88,6 +145,9 @@ func (e *Executor) run(pod *v1.Pod, node string, victims []*v1.Pod) {
 	}
 	e.mu.Lock()
 	delete(e.running, pod.UID)
+	if err != nil {
+		delete(e.victims, pod.UID)
+	}
 	e.mu.Unlock()
 	if err != nil {
 		logger.Error(err, "Preemption failed", "pod", klog.KObj(pod), "node", node)

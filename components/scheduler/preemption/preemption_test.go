@@ -73,7 +73,7 @@ func TestSplitByBudget(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			protected, rest := splitByBudget(infos(test.pods...), test.budgets)
+			protected, rest, _ := splitByBudget(infos(test.pods...), parse(test.budgets))
 			if got := names(protected); !slices.Equal(got, test.protected) || len(protected)+len(rest) != len(test.pods) {
 				t.Errorf("protected %v, want %v; rest %v", got, test.protected, names(rest))
 			}

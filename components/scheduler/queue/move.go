@@ -55,6 +55,12 @@ func (q *Queue) worth(p *Pod, c change) urgency {
 	if !found {
 		return afterBackoff
 	}
+	if awaited, more := profile.awaits(pod, c); more {
+		// As long as one is left, it is the others' room that the pod lacks.
+		return stay
+	} else if awaited {
+		return atOnce
+	}
 	how := stay
 	for plugin := range rejectors {
 		for _, registration := range profile.Events[plugin] {
@@ -71,6 +77,15 @@ func (q *Queue) worth(p *Pod, c change) urgency {
 		}
 	}
 	return how
+}
+
+// awaits says whether the pod awaited the end of a pod that the change is about, and awaits that of more.
+func (p *Profile) awaits(pod *v1.Pod, c change) (awaited, more bool) {
+	gone, ok := c.older.(*v1.Pod)
+	if p.awaiter == nil || !ok || c.newer != nil || !clusterevent.Matches(clusterevent.Event(fwk.AssignedPod, fwk.Delete), c.event) {
+		return false, false
+	}
+	return p.awaiter.Awaits(pod.UID, gone)
 }
 
 func hints(registration fwk.ClusterEventWithHint, pod *v1.Pod, c change) bool {

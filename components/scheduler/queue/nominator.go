@@ -16,10 +16,11 @@ import (
 type Nominator struct {
 	pods corelisters.PodLister
 
-	size   atomic.Int64
-	mu     sync.RWMutex
-	byNode map[string][]fwk.PodInfo
-	nodeOf map[types.UID]string
+	size    atomic.Int64
+	changes atomic.Int64
+	mu      sync.RWMutex
+	byNode  map[string][]fwk.PodInfo
+	nodeOf  map[types.UID]string
 }
 
 var _ fwk.PodNominator = &Nominator{}
@@ -48,7 +49,7 @@ func (n *Nominator) add(info fwk.PodInfo, nominating *fwk.NominatingInfo) {
 	}
 	n.byNode[node] = append(n.byNode[node], info)
 	n.nodeOf[pod.UID] = node
-	n.size.Store(int64(len(n.nodeOf)))
+	n.changed()
 }
 
 // settled says that the pod needs no node any more.
@@ -72,7 +73,12 @@ func (n *Nominator) remove(uid types.UID) {
 	if n.byNode[node] = rest; len(rest) == 0 {
 		delete(n.byNode, node)
 	}
+	n.changed()
+}
+
+func (n *Nominator) changed() {
 	n.size.Store(int64(len(n.nodeOf)))
+	n.changes.Add(1)
 }
 
 // DeleteNominatedPodIfExists takes a nomination back.
@@ -99,6 +105,18 @@ func (n *Nominator) UpdateNominatedPod(_ klog.Logger, older *v1.Pod, newer fwk.P
 
 // Any says whether any pod is nominated.
 func (n *Nominator) Any() bool { return n.size.Load() > 0 }
+
+// NominationChanges counts how often nominations have changed.
+func (n *Nominator) NominationChanges() int64 { return n.changes.Load() }
+
+// EachNominated visits the nodes that pods are nominated to. The caller must not change the lists.
+func (n *Nominator) EachNominated(visit func(node string, pods []fwk.PodInfo)) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for node, list := range n.byNode {
+		visit(node, list[:len(list):len(list)])
+	}
+}
 
 // NominatedPodsForNode lists the pods nominated to a node. The caller must not change the list.
 func (n *Nominator) NominatedPodsForNode(node string) []fwk.PodInfo {

@@ -34,6 +34,14 @@ type Profile struct {
 	PreEnqueue []fwk.PreEnqueuePlugin
 	// Events are the events that plugins registered for, by plugin.
 	Events map[string][]fwk.ClusterEventWithHint
+
+	awaiter Awaiter
+}
+
+// Awaiter is a PreEnqueue plugin that knows for the end of which others a pod waits: those that it had evicted.
+type Awaiter interface {
+	// Awaits says whether the waiting pod awaited the end of the one that is gone, and awaits that of more.
+	Awaits(waiting types.UID, gone *v1.Pod) (awaited, more bool)
 }
 
 // Config makes a queue.
@@ -90,6 +98,14 @@ func New(cfg Config) *Queue {
 // SetProfiles tells the queue of the plugins, which are made with the queue in hand and so after it.
 func (q *Queue) SetProfiles(less func(a, b fwk.QueuedEntityInfo) bool, profiles map[string]Profile) {
 	q.cfg.Less = less
+	for name, profile := range profiles {
+		for _, plugin := range profile.PreEnqueue {
+			if awaiter, ok := plugin.(Awaiter); ok {
+				profile.awaiter = awaiter
+				profiles[name] = profile
+			}
+		}
+	}
 	q.profiles = profiles
 }
 

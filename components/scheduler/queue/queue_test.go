@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -213,6 +214,37 @@ func TestPendingPodsSkipBackoff(t *testing.T) {
 	})
 }
 
+// evicting is a plugin that had pods evicted for p.
+type evicting map[types.UID]bool
+
+func (evicting) Name() string                                    { return "Evicting" }
+func (evicting) PreEnqueue(context.Context, *v1.Pod) *fwk.Status { return nil }
+func (e evicting) Awaits(waiting types.UID, gone *v1.Pod) (awaited, more bool) {
+	awaited = waiting == "p" && e[gone.UID]
+	delete(e, gone.UID)
+	return awaited, awaited && len(e) > 0
+}
+
+func TestPreemptorsWaitForTheirLastVictim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deleted := clusterevent.Event(fwk.AssignedPod, fwk.Delete)
+		q := newQueue(t)
+		q.SetProfiles(prioritysort.PrioritySort{}.Less, map[string]Profile{v1.DefaultSchedulerName: {
+			PreEnqueue: []fwk.PreEnqueuePlugin{evicting{"a": true, "b": true}},
+			Events:     map[string][]fwk.ClusterEventWithHint{"Fit": {{Event: deleted}}},
+		}})
+		q.Add(test.Pod("p"))
+		q.rejectNext(t, "Fit")
+		q.Move(deleted, test.Pod("a"), nil, nil)
+		q.expect(t, 0, 0, 1, 0)
+		q.Move(deleted, test.Pod("b"), nil, nil)
+		q.expect(t, 1, 0, 0, 0)
+		q.rejectNext(t, "Fit")
+		q.Move(deleted, test.Pod("stranger"), nil, nil)
+		q.expect(t, 0, 1, 0, 0)
+	})
+}
+
 func TestGates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(t)
@@ -306,6 +338,16 @@ func TestNominator(t *testing.T) {
 		}
 		n.AddNominatedPod(klog.Background(), info(), nominate("n1"))
 		expect("n1", 1)
+		changes := n.NominationChanges()
+		n.DeleteNominatedPodIfExists(test.Pod("other"))
+		if n.NominationChanges() != changes {
+			t.Error("nothing changed")
+		}
+		n.EachNominated(func(node string, pods []fwk.PodInfo) {
+			if node != "n1" || len(pods) != 1 {
+				t.Errorf("%d pods are nominated to %s", len(pods), node)
+			}
+		})
 		n.UpdateNominatedPod(klog.Background(), test.Pod("p"), info(test.Labels("a", "b")))
 		expect("n1", 1)
 		n.UpdateNominatedPod(klog.Background(), test.Pod("p"), info(nominatedTo("n2")))
@@ -318,5 +360,8 @@ func TestNominator(t *testing.T) {
 		n.AddNominatedPod(klog.Background(), info(), nominate("n1"))
 		n.DeleteNominatedPodIfExists(test.Pod("p"))
 		expect("n1", 0)
+		if n.NominationChanges() == changes || n.Any() {
+			t.Error("the changes were not noted")
+		}
 	})
 }

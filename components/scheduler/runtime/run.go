@@ -9,9 +9,9 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"github.com/plumbline/plumbline/components/scheduler/equivalence"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
 )
 
@@ -153,21 +153,38 @@ func (p *Profile) RunFilterPluginsWithNominatedPods(ctx context.Context, state f
 
 // addNominated returns a copy of the node with its nominated pods, or nil where there are none that count.
 func (p *Profile) addNominated(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) (fwk.NodeInfo, fwk.CycleState, error) {
-	var with fwk.NodeInfo
-	var withState fwk.CycleState
-	for _, nominated := range p.NominatedPodsForNode(node.Node().Name) {
-		if nominated.GetPod().UID == pod.UID || corev1helpers.PodPriority(nominated.GetPod()) < corev1helpers.PodPriority(pod) {
-			continue
-		}
-		if with == nil {
-			with, withState = node.Snapshot(), state.Clone()
-		}
-		with.AddPodInfo(nominated)
-		if status := p.RunPreFilterExtensionAddPod(ctx, withState, pod, nominated, with); !status.IsSuccess() {
+	rivals := equivalence.Rivals(pod, p.NominatedPodsForNode(node.Node().Name))
+	if len(rivals) == 0 {
+		return nil, nil, nil
+	}
+	with, withState := node.Snapshot(), state.Clone()
+	for _, rival := range rivals {
+		with.AddPodInfo(rival)
+		if status := p.RunPreFilterExtensionAddPod(ctx, withState, pod, rival, with); !status.IsSuccess() {
 			return nil, nil, status.AsError()
 		}
 	}
 	return with, withState, nil
+}
+
+// OnlyNodeMatters says whether, of the cluster, nothing but the node in question matters to the plugins that filter in
+// this cycle, and of the pod nothing but its class.
+func (p *Profile) OnlyNodeMatters(state fwk.CycleState, pod *v1.Pod) bool {
+	skip := state.GetSkipFilterPlugins()
+	for _, plugin := range p.preFilter {
+		if !skip.Has(plugin.Name()) && plugin.PreFilterExtensions() != nil {
+			return false
+		}
+	}
+	for _, plugin := range p.filter {
+		if skip.Has(plugin.Name()) {
+			continue
+		}
+		if local, ok := plugin.(equivalence.Local); !ok || !local.Covers(pod) {
+			return false
+		}
+	}
+	return true
 }
 
 // RunPostFilterPlugins looks for a way to make room.

@@ -34,7 +34,7 @@ type cluster struct {
 	informers informers.SharedInformerFactory
 	nominator *queue.Nominator
 	scheduler *cycle.Scheduler
-	bound     chan struct{}
+	done      done
 	made      int
 }
 
@@ -48,8 +48,8 @@ func newCluster(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound := make(chan struct{}, 1024)
-	client := instant{offline, bound}
+	happened := done{bound: make(chan struct{}, 1024), deleted: make(chan string, 1024)}
+	client := instant{offline, happened}
 	m := metrics.New()
 	factory := informers.NewSharedInformerFactory(client, 0)
 	snapshot, nominator := cache.NewSnapshot(), queue.NewNominator(nil)
@@ -67,7 +67,7 @@ func newCluster(ctx context.Context) (*cluster, error) {
 	q.SetProfiles(profile.Less, map[string]queue.Profile{profile.ProfileName(): {}})
 	return &cluster{
 		close:     stop,
-		bound:     bound,
+		done:      happened,
 		informers: factory,
 		nominator: nominator,
 		scheduler: cycle.New(cycle.Config{

@@ -16,32 +16,47 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// instant is an API server that binds at once and keeps nothing.
+// instant is an API server that binds, marks and deletes pods at once and keeps nothing.
 type instant struct {
 	kubernetes.Interface
-	bound chan struct{}
+	done done
+}
+
+// done tells of what was asked of the API server.
+type done struct {
+	bound   chan struct{}
+	deleted chan string // names of pods
 }
 
 type instantCore struct {
 	typedcorev1.CoreV1Interface
-	bound chan struct{}
+	done done
 }
 
 type instantPods struct {
 	typedcorev1.PodInterface
-	bound chan struct{}
+	done done
 }
 
 func (i instant) CoreV1() typedcorev1.CoreV1Interface {
-	return instantCore{i.Interface.CoreV1(), i.bound}
+	return instantCore{i.Interface.CoreV1(), i.done}
 }
 
 func (i instantCore) Pods(namespace string) typedcorev1.PodInterface {
-	return instantPods{i.CoreV1Interface.Pods(namespace), i.bound}
+	return instantPods{i.CoreV1Interface.Pods(namespace), i.done}
 }
 
 func (i instantPods) Bind(context.Context, *v1.Binding, metav1.CreateOptions) error {
-	i.bound <- struct{}{}
+	i.done.bound <- struct{}{}
+	return nil
+}
+
+func (i instantPods) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*v1.Pod, error) {
+	return nil, nil
+}
+
+func (i instantPods) Delete(_ context.Context, name string, _ metav1.DeleteOptions) error {
+	i.done.deleted <- name
 	return nil
 }
 
@@ -67,7 +82,7 @@ func (c *cluster) schedule(ctx context.Context, pod *v1.Pod, count int) *Effort 
 		c.scheduler.Schedule(ctx, c.scheduler.Queue.Pop())
 	}
 	for range pods {
-		<-c.bound
+		<-c.done.bound
 	}
 	return &Effort{Seconds: time.Since(start).Seconds(), CPU: (computing() - computed).Seconds()}
 }

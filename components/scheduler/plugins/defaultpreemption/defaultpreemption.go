@@ -8,6 +8,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/klog/v2"
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -16,6 +17,7 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/clusterevent"
 	"github.com/plumbline/plumbline/components/scheduler/metrics"
 	"github.com/plumbline/plumbline/components/scheduler/preemption"
+	"github.com/plumbline/plumbline/components/scheduler/queue"
 )
 
 // Name of the plugin.
@@ -32,6 +34,7 @@ var (
 	_ fwk.PostFilterPlugin  = &DefaultPreemption{}
 	_ fwk.PreEnqueuePlugin  = &DefaultPreemption{}
 	_ fwk.EnqueueExtensions = &DefaultPreemption{}
+	_ queue.Awaiter         = &DefaultPreemption{}
 )
 
 // New returns a factory of the plugin, made from *DefaultPreemptionArgs, that counts in m.
@@ -76,6 +79,7 @@ func (*DefaultPreemption) Name() string { return Name }
 // PostFilter chooses a node and starts to evict its victims.
 func (d *DefaultPreemption) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	d.metrics.PreemptionAttempt()
+	d.executor.Forget(pod.UID)
 	chosen, denominate, status := d.evaluator.Evaluate(ctx, state, pod, nodes)
 	if !status.IsSuccess() {
 		var result *fwk.PostFilterResult
@@ -101,6 +105,11 @@ func (d *DefaultPreemption) PreEnqueue(_ context.Context, pod *v1.Pod) *fwk.Stat
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "waiting for the preemption for this pod to be finished")
 	}
 	return nil
+}
+
+// Awaits says whether the preemptor waited for the pod that is gone, and waits for more.
+func (d *DefaultPreemption) Awaits(waiting types.UID, gone *v1.Pod) (awaited, more bool) {
+	return d.executor.Awaits(waiting, gone)
 }
 
 // EventsToRegister lets a deletion ask PreEnqueue again, without being a reason to retry by itself: the plugin that

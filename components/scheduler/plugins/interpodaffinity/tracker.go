@@ -3,6 +3,7 @@ package interpodaffinity
 import (
 	"maps"
 	"math"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -188,14 +189,16 @@ func (b *byKey) of(t *tracker, key string) *domains {
 	return d
 }
 
+// any says whether anything was counted.
+func (b *byKey) any() bool {
+	return slices.ContainsFunc(*b, func(d *domains) bool {
+		return slices.ContainsFunc(d.sums, func(sum int64) bool { return sum != 0 })
+	})
+}
+
 // Update counts a changed node's pods again.
 func (t *tracker) Update(at int, info fwk.NodeInfo) {
-	for _, s := range t.shares[at] {
-		s.to.sums[s.domain] -= s.amount
-		if s.counts {
-			t.attracted -= s.amount
-		}
-	}
+	t.withdraw(at)
 	t.shares[at] = t.shares[at][:0]
 	if node := info.Node(); t.nodes[at] != node {
 		t.nodes[at] = node
@@ -211,14 +214,28 @@ func (t *tracker) Update(at int, info fwk.NodeInfo) {
 		}
 	}
 	for _, running := range info.GetPodsWithRequiredAntiAffinity() {
-		terms := running.GetRequiredAntiAffinityTerms()
-		for i := range terms {
-			if terms[i].Matches(t.pod, t.nsLabels) {
-				t.add(at, t.repelled.of(t, terms[i].TopologyKey), 1, false)
-			}
-		}
+		t.countTheirs(at, running)
 	}
 	t.countPreferences(at, info)
+}
+
+// withdraw takes the node's shares out of the sums.
+func (t *tracker) withdraw(at int) {
+	for _, s := range t.shares[at] {
+		s.to.sums[s.domain] -= s.amount
+		if s.counts {
+			t.attracted -= s.amount
+		}
+	}
+}
+
+func (t *tracker) countTheirs(at int, running fwk.PodInfo) {
+	terms := running.GetRequiredAntiAffinityTerms()
+	for i := range terms {
+		if terms[i].Matches(t.pod, t.nsLabels) {
+			t.add(at, t.repelled.of(t, terms[i].TopologyKey), 1, false)
+		}
+	}
 }
 
 func (t *tracker) countOwn(at int, running fwk.PodInfo) {
@@ -297,6 +314,24 @@ func (t *tracker) Filter(at int) *fwk.Status {
 		}
 	}
 	return nil
+}
+
+// FilterWith lets the further pods have shares while it asks Filter. A plugin that PreFilter sees no work for is not
+// asked about nominated pods either.
+func (t *tracker) FilterWith(at int, further []fwk.PodInfo) *fwk.Status {
+	if len(t.affinity)+len(t.antiAffinity) == 0 && !t.repelled.any() {
+		return nil
+	}
+	own := t.shares[at]
+	t.shares[at] = nil
+	for _, info := range further {
+		t.countOwn(at, info)
+		t.countTheirs(at, info)
+	}
+	status := t.Filter(at)
+	t.withdraw(at)
+	t.shares[at] = own
+	return status
 }
 
 // Score spreads the pulls of the candidates' domains, which may be negative, over 0 to 100.

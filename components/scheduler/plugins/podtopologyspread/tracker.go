@@ -185,6 +185,28 @@ func (t *tracker) Filter(at int) *fwk.Status {
 	return nil
 }
 
+// FilterWith counts the further pods in the node's domains and asks Filter.
+func (t *tracker) FilterWith(at int, further []fwk.PodInfo) *fwk.Status {
+	t.count(at, further, 1)
+	defer t.count(at, further, -1)
+	return t.Filter(at)
+}
+
+func (t *tracker) count(at int, further []fwk.PodInfo, sign int64) {
+	for _, c := range t.hard {
+		if !c.included[at] {
+			continue
+		}
+		for _, info := range further {
+			pod := info.GetPod()
+			if pod.Namespace == t.pod.Namespace && c.selector.Matches(labels.Set(pod.Labels)) {
+				c.totals[c.domain[at]] += sign
+				c.stale = true
+			}
+		}
+	}
+}
+
 // Score turns few pods in a candidate's domains into high scores.
 func (t *tracker) Score(candidates []int32, scores []int64) bool {
 	if len(t.soft) == 0 {

@@ -1,0 +1,20 @@
+package preemption
+
+import v1 "k8s.io/api/core/v1"
+
+// BeginAt makes the evaluator look at nodes from that one on.
+func (e *Evaluator) BeginAt(from func(nodes int) int) { e.from = from }
+
+// Victims are the pods to evict.
+func (c *Candidate) Victims() []*v1.Pod { return c.victims }
+
+// Violations counts the budgets exceeded.
+func (c *Candidate) Violations() int64 { return c.violations }
+
+// Remembered counts what the evaluator remembers.
+func (e *Evaluator) Remembered() (outcomes int) {
+	for _, known := range e.memo.kinds {
+		outcomes += len(known.on)
+	}
+	return outcomes
+}
