@@ -32,11 +32,12 @@ func collectLater() {
 	debug.SetGCPercent(startPercent)
 	time.AfterFunc(startPeriod, func() { debug.SetGCPercent(usualPercent) })
 	var c calm
+	var p program
 	var look func()
 	look = func() {
 		if c.after(allocated()) {
 			debug.FreeOSMemory()
-			_ = unmapProgram() // if it cannot be, it only looks larger
+			_ = p.unmap() // if it cannot be, it only looks larger
 		}
 		time.AfterFunc(settlePeriod, look)
 	}

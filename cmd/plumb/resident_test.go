@@ -10,8 +10,12 @@ import (
 
 func TestUnmapProgram(t *testing.T) {
 	before := mappedFiles(t)
-	if err := unmapProgram(); err != nil {
+	var p program
+	if err := p.unmap(); err != nil {
 		t.Fatal(err)
+	}
+	if p.sparse == nil {
+		t.Error("pages come back by the dozen")
 	}
 	after := mappedFiles(t)
 	if after >= before {
