@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"syscall"
 	"time"
 
@@ -14,11 +15,15 @@ import (
 	"k8s.io/client-go/informers"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	clientset "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/plumbline/plumbline/components/scheduler/sharing"
 )
 
 const (
@@ -87,6 +92,27 @@ func await(ctx context.Context, client clientset.Interface) error {
 		case <-time.After(redialEvery):
 		}
 	}
+}
+
+// reader is a client whose pods and nodes share what is equal in them, so that they may only be read.
+type reader struct {
+	clientset.Interface
+	core coreclient.CoreV1Interface
+}
+
+// CoreV1 returns the client of the core group.
+func (r reader) CoreV1() coreclient.CoreV1Interface { return r.core }
+
+// newReader makes a reader that has all but the core group from client, and connects as client does.
+func newReader(client clientset.Interface, config *restclient.Config, connection *http.Client) (clientset.Interface, error) {
+	core := restclient.CopyConfig(config)
+	core.APIPath, core.GroupVersion = "/api", &v1.SchemeGroupVersion
+	core.NegotiatedSerializer = sharing.Negotiated(scheme.Codecs.WithoutConversion())
+	rest, err := restclient.RESTClientForConfigAndClient(core, connection)
+	if err != nil {
+		return nil, err
+	}
+	return reader{client, coreclient.New(rest)}, nil
 }
 
 // newInformers makes informers that keep no managed fields, and of pods only those that have not finished.

@@ -1,6 +1,7 @@
 // Package scheduler is kube-scheduler: it chooses nodes for pods. Its rooms: configuration (KubeSchedulerConfiguration),
 // queue (what waits), cache (the cluster, with incremental snapshots), runtime (profiles and running plugins), plugins
-// (one package each), cycle (scheduling and binding), preemption, extender.
+// (one package each), cycle (scheduling and binding), preemption, extender, sharing (how pods and nodes are read), recorder
+// (events).
 // https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 package scheduler
 
@@ -15,9 +16,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 	clientset "k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
+	restclient "k8s.io/client-go/rest"
 	clientcache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
@@ -31,6 +31,7 @@ import (
 	"github.com/plumbline/plumbline/components/scheduler/plugins/gangscheduling"
 	"github.com/plumbline/plumbline/components/scheduler/podgroup"
 	"github.com/plumbline/plumbline/components/scheduler/queue"
+	"github.com/plumbline/plumbline/components/scheduler/recorder"
 	"github.com/plumbline/plumbline/components/scheduler/runtime"
 )
 
@@ -44,28 +45,33 @@ func Run(ctx context.Context, config *Config) error {
 	if err != nil {
 		return fmt.Errorf("connecting to the API server: %w", err)
 	}
-	client, err := clientset.NewForConfig(rest)
+	connection, err := restclient.HTTPClientFor(rest)
+	if err != nil {
+		return err
+	}
+	client, err := clientset.NewForConfigAndClient(rest, connection)
+	if err != nil {
+		return err
+	}
+	reader, err := newReader(client, rest, connection)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
+	written := recorder.New(recorder.API{Client: client.EventsV1().RESTClient()})
+	var writing sync.WaitGroup
+	writing.Go(func() { written.Run(ctx) })
+	defer writing.Wait()
 	defer stop(nil)
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
-	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-		return err
-	}
-	defer broadcaster.Shutdown()
 
 	m := metrics.New()
 	shared := &runtime.Shared{
 		Client:      client,
 		KubeConfig:  rest,
-		Informers:   newInformers(client),
+		Informers:   newInformers(reader),
 		Parallelism: int(*config.Component.Parallelism),
 		Metrics:     m,
-		Recorder: func(name string) events.EventRecorderLogger {
-			return broadcaster.NewRecorder(scheme.Scheme, name)
-		},
+		Recorder:    written.For,
 	}
 	sched, registered, err := assemble(ctx, config, shared)
 	if err != nil {

@@ -39,14 +39,14 @@ type cluster struct {
 	refusals atomic.Int32
 }
 
-type recorder struct{ events chan string }
+type listener struct{ events chan string }
 
 //nolint:revive // events.EventRecorder asks for all of them
-func (r recorder) Eventf(regarding, _ apiruntime.Object, _, reason, _, note string, args ...any) {
-	r.events <- fmt.Sprintf("%s %s: %s", regarding.(*v1.Pod).Name, reason, fmt.Sprintf(note, args...))
+func (l listener) Eventf(regarding, _ apiruntime.Object, _, reason, _, note string, args ...any) {
+	l.events <- fmt.Sprintf("%s %s: %s", regarding.(*v1.Pod).Name, reason, fmt.Sprintf(note, args...))
 }
 
-func (r recorder) WithLogger(klog.Logger) events.EventRecorderLogger { return r }
+func (l listener) WithLogger(klog.Logger) events.EventRecorderLogger { return l }
 
 func start(t *testing.T, config string, plugins runtime.Registry, objects ...apiruntime.Object) *cluster {
 	t.Helper()
@@ -73,7 +73,7 @@ func startWith(t *testing.T, config *Config, objects ...apiruntime.Object) *clus
 	c.ctx, stop = context.WithCancel(context.Background())
 	shared := &runtime.Shared{
 		Client: c.client, Informers: newInformers(c.client), Parallelism: 4, Metrics: metrics.New(),
-		Recorder: func(string) events.EventRecorderLogger { return recorder{c.events} },
+		Recorder: func(string) events.EventRecorderLogger { return listener{c.events} },
 	}
 	sched, registered, err := assemble(c.ctx, config, shared)
 	if err != nil {

@@ -160,8 +160,12 @@ func (c *Cache) RemoveNode(name string) error {
 
 // replace puts p in the place of what is known under its UID.
 func (c *Cache) replace(p *v1.Pod) error {
-	info, err := nodeinfo.NewPodInfo(p)
-	if known, found := c.pods[p.UID]; found {
+	var info *nodeinfo.PodInfo
+	var err error
+	if known, found := c.pods[p.UID]; !found {
+		info, err = nodeinfo.NewPodInfo(p)
+	} else {
+		info, err = known.info.Renew(p)
 		if old := known.info.GetPod(); old.Spec.NodeName != p.Spec.NodeName {
 			klog.Background().V(2).Info("Pod was bound to another node than assumed", "pod", klog.KObj(p), "assumed", old.Spec.NodeName, "node", p.Spec.NodeName)
 		}

@@ -61,11 +61,10 @@ func (s *Scheduler) unreserve(ctx context.Context, a *attempt) {
 func (s *Scheduler) bind(ctx context.Context, a *attempt) *fwk.Status {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	work := a.profile.RunPreBindPreFlights(ctx, a.state, a.assumed, a.node)
-	if !work.IsSuccess() && !work.IsSkip() {
-		return work
+	if !a.work.IsSuccess() && !a.work.IsSkip() {
+		return a.work
 	}
-	if work.IsSuccess() || a.profile.GetWaitingPod(a.assumed.UID) != nil {
+	if a.work.IsSuccess() || a.profile.GetWaitingPod(a.assumed.UID) != nil {
 		// Until bound, which may take long, the nomination tells others where the pod is headed.
 		if err := s.nominate(ctx, a); err != nil {
 			klog.FromContext(ctx).Error(err, "Failed to update the nominated node name", "pod", klog.KObj(a.assumed))
@@ -76,7 +75,7 @@ func (s *Scheduler) bind(ctx context.Context, a *attempt) *fwk.Status {
 	}
 	// From here on failures are errors, for which no event is waited.
 	s.Queue.Done(a.assumed.UID)
-	if work.IsSuccess() {
+	if a.work.IsSuccess() {
 		a.profile.AddPodInPreBind(a.assumed.UID, cancel)
 		defer a.profile.RemovePodInPreBind(a.assumed.UID)
 		if status := a.profile.RunPreBindPlugins(ctx, a.state, a.assumed, a.node); !status.IsSuccess() {

@@ -5,7 +5,6 @@ package cycle
 import (
 	"context"
 	"math/rand"
-	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -45,8 +44,7 @@ type Scheduler struct {
 	next int
 	// nominated is what the nominator said last.
 	nominated nominations
-	// bindings counts running binding cycles.
-	bindings atomic.Int64
+	binders   binders
 }
 
 // New makes a scheduler.
@@ -71,6 +69,8 @@ type attempt struct {
 	start   time.Time
 	node    string
 	assumed *v1.Pod
+	// work says whether there is any before the pod can be bound.
+	work *fwk.Status
 }
 
 // Schedule runs the scheduling cycle of a popped pod and starts its binding cycle.
@@ -100,15 +100,21 @@ func (s *Scheduler) Schedule(ctx context.Context, p *queue.Pod) {
 		s.fail(ctx, a, status, nominating)
 		return
 	}
-	s.bindings.Add(1)
-	go func() {
-		defer s.bindings.Add(-1)
+	a.work = a.profile.RunPreBindPreFlights(ctx, a.state, a.assumed, a.node)
+	binding := func() {
 		s.Metrics.Goroutine("binding", 1)
 		defer s.Metrics.Goroutine("binding", -1)
 		if status := s.bind(ctx, a); !status.IsSuccess() {
 			s.failBinding(ctx, a, status)
 		}
-	}()
+	}
+	if s.plain(a) {
+		// While it waits for its turn, nothing that happens matters to it.
+		s.Queue.Done(a.assumed.UID)
+		s.binders.do(binding)
+	} else {
+		go binding()
+	}
 }
 
 // skip says whether a popped pod needs no scheduling after all.

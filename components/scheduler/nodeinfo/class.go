@@ -14,9 +14,7 @@ type Class = unique.Handle[string]
 // classOf reads namespace, labels, owner and what of the spec plugins look at. Pods whose status has a say in what they
 // request, because they are being resized, have no class.
 func classOf(pod *v1.Pod) Class {
-	status := &pod.Status
-	if len(status.ContainerStatuses)+len(status.InitContainerStatuses)+len(status.EphemeralContainerStatuses) > 0 ||
-		status.Resources != nil || len(status.AllocatedResources) > 0 {
+	if statesResources(&pod.Status) {
 		return Class{}
 	}
 	spec := &pod.Spec

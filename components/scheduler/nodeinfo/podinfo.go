@@ -3,6 +3,7 @@ package nodeinfo
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -56,6 +57,73 @@ func (p *PodInfo) WithPod(pod *v1.Pod) *PodInfo {
 	next := *p
 	next.pod = pod
 	return &next
+}
+
+// Renew returns the information about another version of the pod. What was parsed is kept if the versions hold the very
+// same parts, as those of an informer do, which change only in where the pod runs.
+func (p *PodInfo) Renew(pod *v1.Pod) (*PodInfo, error) {
+	if !sameParts(p.pod, pod) {
+		return NewPodInfo(pod)
+	}
+	next := p.WithPod(pod)
+	switch {
+	case pod.Spec.NodeName != "":
+		next.class = Class{}
+	case next.class == Class{}:
+		next.class = classOf(pod)
+	}
+	return next, nil
+}
+
+// Memo remembers what was parsed of pods, for others that hold the very same parts. Its zero value is empty.
+type Memo struct{ known map[*v1.Container]*PodInfo }
+
+// memorable is how many templates of pods are remembered.
+const memorable = 256
+
+// PodInfo parses a pod, unless it is another of those known.
+func (m *Memo) PodInfo(pod *v1.Pod) (*PodInfo, error) {
+	if len(pod.Spec.Containers) == 0 {
+		return NewPodInfo(pod)
+	}
+	first := &pod.Spec.Containers[0]
+	if known := m.known[first]; known != nil && sameParts(known.pod, pod) && pod.Spec.NodeName == "" {
+		return known.WithPod(pod), nil
+	}
+	info, err := NewPodInfo(pod)
+	if err == nil && info.class != (Class{}) {
+		if m.known == nil || len(m.known) >= memorable {
+			m.known = map[*v1.Container]*PodInfo{}
+		}
+		m.known[first] = info
+	}
+	return info, err
+}
+
+// sameParts says whether all that a PodInfo is made from is not only equal but the same: so it need not be read.
+func sameParts(a, b *v1.Pod) bool {
+	x, y := &a.Spec, &b.Spec
+	return a.Namespace == b.Namespace && x.SchedulerName == y.SchedulerName &&
+		sameMap(a.Labels, b.Labels) && sameList(a.OwnerReferences, b.OwnerReferences) &&
+		sameList(x.Containers, y.Containers) && sameList(x.InitContainers, y.InitContainers) && sameList(x.Volumes, y.Volumes) &&
+		x.Affinity == y.Affinity && sameMap(x.NodeSelector, y.NodeSelector) && sameList(x.Tolerations, y.Tolerations) &&
+		sameList(x.TopologySpreadConstraints, y.TopologySpreadConstraints) &&
+		x.Resources == y.Resources && sameMap(x.Overhead, y.Overhead) &&
+		!statesResources(&a.Status) && !statesResources(&b.Status)
+}
+
+func sameList[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+func sameMap[M ~map[K]V, K comparable, V any](a, b M) bool {
+	return len(a) == 0 && len(b) == 0 || reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// statesResources says whether the status has a say in what the pod requests.
+func statesResources(status *v1.PodStatus) bool {
+	return len(status.ContainerStatuses)+len(status.InitContainerStatuses)+len(status.EphemeralContainerStatuses) > 0 ||
+		status.Resources != nil || len(status.AllocatedResources) > 0
 }
 
 // Class is equal for pods that plugins need not tell apart. Only pods without a node have one.

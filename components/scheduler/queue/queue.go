@@ -68,6 +68,7 @@ type Queue struct {
 	unschedulable map[types.UID]*Pod
 	queued        map[types.UID]*Pod // everything in the heaps
 	flights       inFlight
+	parsed        nodeinfo.Memo
 	timer         *time.Timer
 	timerAt       time.Time
 }
@@ -185,7 +186,7 @@ func (q *Queue) add(pod *v1.Pod) {
 		return
 	}
 	// An unparsable term matches nothing, and InterPodAffinity reports it.
-	info, _ := nodeinfo.NewPodInfo(pod)
+	info, _ := q.parsed.PodInfo(pod)
 	q.toActive(&Pod{PodInfo: info, timestamp: time.Now()}, clusterevent.Event(fwk.UnscheduledPod, fwk.Add).Label())
 	q.Nominator.AddNominatedPod(klog.Background(), info, nil)
 }
@@ -206,7 +207,7 @@ func (q *Queue) Update(older, newer *v1.Pod) {
 		q.add(newer)
 		return
 	}
-	p.PodInfo, _ = nodeinfo.NewPodInfo(newer)
+	p.PodInfo, _ = q.parsed.PodInfo(newer)
 	q.Nominator.UpdateNominatedPod(klog.Background(), older, p.PodInfo)
 	if p.heap != nil {
 		heap.Fix(p.heap, p.index)

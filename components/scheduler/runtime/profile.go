@@ -286,6 +286,11 @@ func (p *Profile) EnqueueExtensions(ctx context.Context) (map[string][]fwk.Clust
 	return events, nil
 }
 
+// BindsOnlyBy says whether all that is done to bind a pod is to run this one plugin.
+func (p *Profile) BindsOnlyBy(plugin string) bool {
+	return len(p.bind) == 1 && p.bind[0].Name() == plugin && len(p.postBind) == 0
+}
+
 // HasPostFilter says whether any PostFilter plugin is enabled.
 func (p *Profile) HasPostFilter() bool { return len(p.postFilter) > 0 }
 
