@@ -70,6 +70,7 @@ type Cluster struct {
 	clients uint32
 	phases  []Phase
 	events  []launch.Event
+	mishaps map[string]mishap
 	down    bool
 }
 
@@ -101,7 +102,7 @@ func New(ctx context.Context, description *v1alpha1.Cluster, list ...Option) (*C
 	if _, err := Sweep(); err != nil {
 		return nil, fmt.Errorf("sweep leftovers: %w", err)
 	}
-	c := &Cluster{spec: description, options: o, images: more, begun: begun, hosts: map[string]*host{}, failed: make(chan error, 1)}
+	c := &Cluster{spec: description, options: o, images: more, begun: begun, hosts: map[string]*host{}, mishaps: map[string]mishap{}, failed: make(chan error, 1)}
 	if c.state, err = claim(description.Metadata.Name); err != nil {
 		return nil, remedied(err)
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -30,8 +31,13 @@ func scaled(usual time.Duration) time.Duration {
 
 // observe keeps what happens to components.
 func (c *Cluster) observe(event launch.Event) {
+	words := ""
+	if event.Change == launch.Ended {
+		words = c.lastWords(event)
+	}
 	c.mu.Lock()
 	c.events = append(c.events, event)
+	c.note(event, words)
 	ends := 0
 	for _, e := range c.events {
 		if e.Change == launch.Ended && e.Machine == event.Machine && e.Component == event.Component {
@@ -45,7 +51,7 @@ func (c *Cluster) observe(event launch.Event) {
 		c.options.events(event)
 	}
 	if event.Change == launch.Ended && ends >= maxEnds && !ready && !down {
-		err := fmt.Errorf("%s on %s has ended %d times, at last: %s%s", event.Component, event.Machine, ends, event.Detail, c.lastWords(event))
+		err := fmt.Errorf("%s on %s has ended %d times, at last: %s%s", event.Component, event.Machine, ends, event.Detail, words)
 		select {
 		case c.failed <- err:
 		default:
@@ -66,13 +72,19 @@ func (c *Cluster) lastWords(event launch.Event) string {
 	if running == nil {
 		return ""
 	}
-	const lines = 10
+	const lines, longest = 10, 300 // some programs log a stack in one line
 	data, err := os.ReadFile(running.LogPath())
 	if err != nil || len(data) == 0 {
 		return ""
 	}
 	all := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return "\nits log ends with:\n  " + strings.Join(all[max(0, len(all)-lines):], "\n  ")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		if len(line) > longest {
+			all[i] = line[:longest] + "..."
+		}
+	}
+	return "\nits log, " + running.LogPath() + ", ends with:\n  " + strings.Join(all, "\n  ")
 }
 
 // troubles lists what ended without being asked to, for a boot that takes too long.
@@ -89,42 +101,46 @@ func (c *Cluster) troubles() string {
 	return "components that ended meanwhile:\n  " + strings.Join(lines, "\n  ")
 }
 
+// mishap is what is known of a component that ended without being asked to.
+type mishap struct {
+	ends  int
+	last  launch.Event
+	words string // how its log ended then
+	asked bool   // it was killed, and is to end
+}
+
+// note keeps account of components that end by themselves. The caller holds mu.
+func (c *Cluster) note(event launch.Event, words string) {
+	key := event.Machine + "/" + event.Component
+	m := c.mishaps[key]
+	switch event.Change {
+	case launch.Stopped:
+		m = mishap{}
+	case launch.Killed:
+		m.asked = true
+	case launch.Ended:
+		if !m.asked {
+			m.ends, m.last, m.words = m.ends+1, event, words
+		}
+		m.asked = false
+	}
+	c.mishaps[key] = m
+}
+
 // Troubles says what is wrong with the cluster as far as its owner can tell: components that
-// end without being asked to, and a disk that is full.
+// ended without being asked to, and a disk that is full.
 func (c *Cluster) Troubles() []string {
 	var all []string
-	for _, running := range c.Components() {
-		if text := c.trouble(running); text != "" {
-			all = append(all, text)
+	c.mu.Lock()
+	for _, key := range slices.Sorted(maps.Keys(c.mishaps)) {
+		if m := c.mishaps[key]; m.ends > 0 {
+			ago := time.Since(m.last.Time).Round(time.Second)
+			all = append(all, fmt.Sprintf("%s on %s has ended %d times by itself, at last %s ago: %s%s", m.last.Component, m.last.Machine, m.ends, ago, m.last.Detail, m.words))
 		}
 	}
+	c.mu.Unlock()
 	if full := fullDisk(); full != nil {
 		all = append(all, remedied(full).Error())
 	}
 	return all
-}
-
-// trouble is about a component that is down, or was a short while ago, by itself.
-func (c *Cluster) trouble(running *launch.Running) string {
-	const shortWhile = time.Minute
-	var last launch.Event
-	ends, asked := 0, false
-	for _, event := range running.Events() {
-		switch event.Change {
-		case launch.Killed:
-			asked = true
-		case launch.Stopped:
-			ends, last = 0, launch.Event{}
-		case launch.Ended:
-			if !asked {
-				ends, last = ends+1, event
-			}
-			asked = false
-		}
-	}
-	if ends == 0 || running.State() != "ended" && time.Since(last.Time) > shortWhile {
-		return ""
-	}
-	return fmt.Sprintf("%s on %s has ended %d times, at last %s ago: %s; its log is %s%s", last.Component, last.Machine, ends,
-		time.Since(last.Time).Round(time.Second), last.Detail, running.LogPath(), c.lastWords(last))
 }

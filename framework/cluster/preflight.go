@@ -56,7 +56,11 @@ func remedied(err error) error {
 	default:
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, remedy)
+	between := ": "
+	if strings.HasSuffix(err.Error(), "\n") { // what a program printed
+		between = ""
+	}
+	return fmt.Errorf("%w%s%s", err, between, remedy)
 }
 
 // isFull says whether an error is about a full disk, also where a program told of it.
