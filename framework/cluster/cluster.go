@@ -99,6 +99,11 @@ func New(ctx context.Context, description *v1alpha1.Cluster, list ...Option) (*C
 	if err := raiseWatchLimit(); err != nil {
 		return nil, err
 	}
+	if len(description.Spec.Nodes) > 0 {
+		if err := packetFilter(); err != nil {
+			return nil, remedied(err)
+		}
+	}
 	if _, err := Sweep(); err != nil {
 		return nil, fmt.Errorf("sweep leftovers: %w", err)
 	}

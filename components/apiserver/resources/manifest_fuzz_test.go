@@ -127,8 +127,8 @@ func FuzzServiceNames(f *testing.F) {
 func clusterService(name, port, externalIP string) *corev1.Service {
 	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, SessionAffinity: corev1.ServiceAffinityNone, ExternalIPs: []string{externalIP},
-		InternalTrafficPolicy: ptr.To(corev1.ServiceInternalTrafficPolicyCluster),
-		Ports:                 []corev1.ServicePort{{Name: port, Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}},
+		InternalTrafficPolicy: ptr.To(corev1.ServiceInternalTrafficPolicyCluster), ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster,
+		Ports: []corev1.ServicePort{{Name: port, Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(8080)}},
 	}}
 }
 
