@@ -219,8 +219,11 @@ func up(cmd *cobra.Command, f upFlags, description *v1alpha1.Cluster) error {
 // unmet names what this host lacks, of which a boot has failed, most likely: the feature of a
 // kernel, say, that some component met with an error of its own.
 func unmet(ctx context.Context) error {
-	if ctx.Err() != nil || os.Getuid() != 0 {
-		return nil // given up; or told already, and no wonder
+	if os.Getuid() != 0 {
+		return nil // told already, and no wonder
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // given up, so nothing is to be found out
 	}
 	var errs []error
 	for _, finding := range doctor.Examine(ctx, "/proc/self/exe") {

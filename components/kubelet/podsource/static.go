@@ -21,7 +21,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	v1 "k8s.io/api/core/v1"
-	segment "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -273,7 +273,7 @@ func check(pod *v1.Pod) error {
 		refuse(meta.Child("namespace"), pod.Namespace, validation.IsDNS1123Label(pod.Namespace))
 	}
 	if pod.UID != "" {
-		refuse(meta.Child("uid"), string(pod.UID), segment.IsValidPathSegmentName(string(pod.UID)))
+		refuse(meta.Child("uid"), string(pod.UID), content.IsPathSegmentName(string(pod.UID)))
 		if strings.ContainsFunc(string(pod.UID), unicode.IsControl) {
 			refuse(meta.Child("uid"), string(pod.UID), []string{"must not contain control characters"})
 		}

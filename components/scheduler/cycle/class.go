@@ -21,16 +21,16 @@ func (s *Scheduler) classOf(ctx context.Context, a *attempt, state fwk.CycleStat
 	return a.profile.Classes().Of(ctx, state, a.pod.PodInfo, s.view())
 }
 
-// bestOfClass chooses by what is known of the pod's class; false means that too little is.
+// bestOfClass chooses by what is known of the pod's class; false means that too little is, or that finding it out failed.
 func (s *Scheduler) bestOfClass(ctx context.Context, a *attempt) (node string, decided bool, err error) {
 	start, state := time.Now(), runtime.NewCycleState(a.state.ShouldRecordPluginMetrics())
 	class := s.classOf(ctx, a, state)
 	if class == nil {
 		return "", false, nil
 	}
-	looked, failed := s.searchClass(ctx, a, class, s.enough(a, s.Snapshot.NumNodes()))
-	if failed != nil {
-		return "", false, nil
+	looked, err := s.searchClass(ctx, a, class, s.enough(a, s.Snapshot.NumNodes()))
+	if err != nil {
+		return "", false, err
 	}
 	if class.Candidates() == 0 {
 		d, complete := s.diagnose(ctx, a, class)

@@ -39,7 +39,7 @@ func (r recorder) WithLogger(logger klog.Logger) events.EventRecorderLogger {
 }
 
 // Eventf records an event. What cannot be recorded is logged.
-func (r recorder) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) {
+func (r recorder) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) { //nolint:revive // the interface's arguments
 	now := time.Now()
 	message := fmt.Sprintf(note, args...)
 	about, err := reference.GetReference(scheme.Scheme, regarding)
