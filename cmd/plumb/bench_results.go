@@ -14,6 +14,23 @@ import (
 const exitCodes = `With --against the exit code is 0 if nothing is worse than in the baseline, 2 if something is, and 1 if
 that was not found out: figures that cannot be compared, intervals that do not even exclude twice as bad.`
 
+// leastForInterval is how many runs say anything about noise.
+const leastForInterval = 3
+
+// floorRunsUsage is what the help of a benchmark says of --floor-runs.
+const floorRunsUsage = "runs of the first contender against itself, on either side, for the machine's noise; -1 is as many as --runs where contenders are compared by 3 or more"
+
+// floorRuns is how many runs the noise floor takes, as --floor-runs has it.
+func floorRuns(asked, contenders, runs int) int {
+	switch {
+	case asked >= 0:
+		return asked
+	case contenders > 1 && runs >= leastForInterval:
+		return runs
+	}
+	return 0
+}
+
 // benchResults is what becomes of a benchmark's results.
 type benchResults struct {
 	output    outputFlag

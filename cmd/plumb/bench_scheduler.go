@@ -97,7 +97,7 @@ they are. Results name the profile, which is part of what they say:
 	flags.BoolVar(&f.podsFirst, "pods-first", false, "create all measured pods before the scheduler is started")
 	flags.DurationVar(&f.patience, "patience", schedulerperf.DefaultPatience, "how long a run goes on while no pod is bound or tried")
 	flags.BoolVar(&f.list, "list", false, "list the workloads that there are")
-	flags.IntVar(&f.floor, "floor-runs", -1, "runs of the first contender against itself, on either side, for the machine's noise; -1 is as many as --runs where contenders are compared by 3 or more")
+	flags.IntVar(&f.floor, "floor-runs", -1, floorRunsUsage)
 	flags.BoolVar(&f.details, "details", false, "show the figures of each plugin, extension point and event in the table, too; results always have them")
 	f.results.add(flags)
 	return cmd
@@ -261,7 +261,7 @@ func (f *benchSchedulerFlags) run(cmd *cobra.Command, suites []*workload.Suite) 
 
 // contest has all contenders run one workload.
 func (f *benchSchedulerFlags) contest(ctx context.Context, w *workload.Workload, profile schedulerperf.Profile, contenders []schedulerperf.Contender, progress func(string)) (contest.Result, error) {
-	plan := contest.Plan{Workload: w.Name, Profile: profile.Name, Runs: f.runs, FloorRuns: f.floor}
+	plan := contest.Plan{Workload: w.Name, Profile: profile.Name, Runs: f.runs, FloorRuns: floorRuns(f.floor, len(contenders), f.runs)}
 	if f.podsFirst {
 		plan.Profile += ", all pods first"
 	}
@@ -269,12 +269,6 @@ func (f *benchSchedulerFlags) contest(ctx context.Context, w *workload.Workload,
 	for _, c := range contenders {
 		plan.Contenders = append(plan.Contenders, c.Name)
 		byName[c.Name] = c
-	}
-	if f.floor < 0 {
-		plan.FloorRuns = 0
-		if len(contenders) > 1 && f.runs >= leastForInterval {
-			plan.FloorRuns = f.runs
-		}
 	}
 	about := ""
 	plan.Progress = func(text string) { about = w.Name + ", " + text }
@@ -289,9 +283,6 @@ func (f *benchSchedulerFlags) contest(ctx context.Context, w *workload.Workload,
 		return config.Run(ctx, byName[contender], number)
 	})
 }
-
-// leastForInterval is how many runs say anything about noise.
-const leastForInterval = 3
 
 // detail reports whether a figure is left out of the table for people: it is one of the
 // many about a part of the scheduler's work.

@@ -1,12 +1,13 @@
 // Package bench measures clusters the way their users meet them: how long one takes
 // to boot, what it holds in memory when nothing happens, and how long pods take to
-// start. Every run boots a cluster of its own by the plumb program, so that the
+// start. Every run boots a cluster of its own by a plumb program, so that the
 // command's own start counts:
 //
-//	report, err := bench.Run(ctx, bench.Config{Program: "bin/plumb", Runs: 5, Nodes: 2})
+//	ours := bench.Contender{Name: "ours", Program: "bin/plumb"}
+//	report, err := bench.Run(ctx, bench.Config{Contenders: []bench.Contender{ours}, Runs: 5, Nodes: 2})
 //
-// What runs say, and what an earlier report makes of them, is package contest's. Here
-// there is one contender, plumb.
+// Several contenders take turns. What their runs say, and what an earlier report makes
+// of them, is package contest's.
 package bench
 
 import (
@@ -22,17 +23,29 @@ import (
 	"github.com/plumbline/plumbline/framework/supervisor"
 )
 
-// Contender is what the results call the program that is measured.
-const Contender = "plumb"
+// Contender is a way to have a cluster.
+type Contender struct {
+	// Name is what results call it.
+	Name string
+	// Program is the plumb executable that boots the cluster, in the directory Dir, from
+	// which it finds the sources of what clusters run; empty is the current one.
+	Program, Dir string
+	// Flags are given to its command up beside the ones for the name and the nodes, as
+	// those that put other components in.
+	Flags []string
+}
 
 // Config says what to measure, and how often.
 type Config struct {
-	// Program is the plumb executable.
-	Program string
+	// Contenders are compared in this order: a ratio is of an earlier one to a later.
+	Contenders []Contender
 	// Name is that of the clusters; empty means "bench".
 	Name string
-	// Runs is how many clusters are booted, one after the other.
+	// Runs is how many clusters each contender boots, one after the other.
 	Runs int
+	// FloorRuns is how many runs either side has of the first contender against itself,
+	// for the machine's noise floor; 0 leaves it unknown.
+	FloorRuns int
 	// Nodes is how many nodes each has.
 	Nodes int
 	// OneByOne is how many pods start one after the other in each cluster, AtOnce how
@@ -47,8 +60,18 @@ type Config struct {
 // Validate says what cannot be measured.
 func (c Config) Validate() error {
 	var errs field.ErrorList
-	if c.Program == "" {
-		errs = append(errs, field.Required(field.NewPath("Program"), "the path of the plumb executable"))
+	contenders := field.NewPath("Contenders")
+	if len(c.Contenders) == 0 {
+		errs = append(errs, field.Required(contenders, "at least one"))
+	}
+	for i, contender := range c.Contenders {
+		at := contenders.Index(i)
+		if contender.Name == "" {
+			errs = append(errs, field.Required(at.Child("Name"), "what results call it"))
+		}
+		if contender.Program == "" {
+			errs = append(errs, field.Required(at.Child("Program"), "the path of a plumb executable"))
+		}
 	}
 	atLeast := func(name string, value, least int) {
 		if value < least {
@@ -56,6 +79,7 @@ func (c Config) Validate() error {
 		}
 	}
 	atLeast("Runs", c.Runs, 1)
+	atLeast("FloorRuns", c.FloorRuns, 0)
 	atLeast("Nodes", c.Nodes, 1)
 	atLeast("OneByOne", c.OneByOne, 0)
 	atLeast("AtOnce", c.AtOnce, 0)
@@ -79,26 +103,38 @@ func Run(ctx context.Context, config Config) (contest.Report, error) {
 	if config.Name == "" {
 		config.Name = "bench"
 	}
-	plan := contest.Plan{Workload: config.workload(), Profile: "idle for " + config.Settle.String(), Contenders: []string{Contender}, Runs: config.Runs}
-	result, err := plan.Run(ctx, func(ctx context.Context, _ string, number int) (measure.Run, error) {
-		m := &measurement{Config: config, record: &record{}, run: number}
+	plan := contest.Plan{Workload: config.workload(), Profile: "idle for " + config.Settle.String(), Runs: config.Runs, FloorRuns: config.FloorRuns}
+	byName := map[string]Contender{}
+	for _, c := range config.Contenders {
+		plan.Contenders = append(plan.Contenders, c.Name)
+		byName[c.Name] = c
+	}
+	about := ""
+	plan.Progress = func(text string) { about = text }
+	result, err := plan.Run(ctx, func(ctx context.Context, contender string, _ int) (measure.Run, error) {
+		m := &measurement{Config: config, contender: byName[contender], about: about, record: &record{}}
 		begun := time.Now()
 		err := m.measure(ctx)
 		return measure.Run{Begun: begun, Took: time.Since(begun), Outcome: measure.Completed, Metrics: m.record.metrics()}, err
 	})
-	return contest.Report{Results: []contest.Result{result}}, err
+	report := contest.Report{}
+	if result.Workload != "" {
+		report.Results = append(report.Results, result)
+	}
+	return report, err
 }
 
-// measurement is one run.
+// measurement is one run of a contender.
 type measurement struct {
 	Config
-	record *record
-	run    int
+	contender Contender
+	about     string
+	record    *record
 }
 
 func (m *measurement) say(text string) {
 	if m.Progress != nil {
-		m.Progress(fmt.Sprintf("run %d of %d: %s", m.run, m.Runs, text))
+		m.Progress(m.about + ": " + text)
 	}
 }
 

@@ -31,17 +31,20 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestValidateNamesTheField(t *testing.T) {
-	good := Config{Program: "plumb", Runs: 1, Nodes: 1}
+	good := Config{Contenders: []Contender{{Name: "ours", Program: "plumb"}}, Runs: 1, Nodes: 1}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for field, change := range map[string]func(*Config){
-		"Program":  func(c *Config) { c.Program = "" },
-		"Runs":     func(c *Config) { c.Runs = 0 },
-		"Nodes":    func(c *Config) { c.Nodes = -1 },
-		"AtOnce":   func(c *Config) { c.AtOnce = -1 },
-		"Settle":   func(c *Config) { c.Settle = -1 },
-		"Replicas": func(c *Config) { c.Replicas = -2 },
+		"Contenders":            func(c *Config) { c.Contenders = nil },
+		"Contenders[0].Name":    func(c *Config) { c.Contenders = []Contender{{Program: "plumb"}} },
+		"Contenders[0].Program": func(c *Config) { c.Contenders = []Contender{{Name: "ours"}} },
+		"Runs":                  func(c *Config) { c.Runs = 0 },
+		"FloorRuns":             func(c *Config) { c.FloorRuns = -1 },
+		"Nodes":                 func(c *Config) { c.Nodes = -1 },
+		"AtOnce":                func(c *Config) { c.AtOnce = -1 },
+		"Settle":                func(c *Config) { c.Settle = -1 },
+		"Replicas":              func(c *Config) { c.Replicas = -2 },
 	} {
 		bad := good
 		change(&bad)

@@ -24,7 +24,9 @@ import (
 // up boots a cluster as somebody at a terminal does.
 func (m *measurement) up(ctx context.Context) (*supervisor.Status, error) {
 	var out, trouble bytes.Buffer
-	cmd := exec.CommandContext(ctx, m.Program, "up", "--name", m.Name, "--nodes", fmt.Sprint(m.Nodes), "-o", "json")
+	args := append([]string{"up", "--name", m.Name, "--nodes", fmt.Sprint(m.Nodes), "-o", "json"}, m.contender.Flags...)
+	cmd := exec.CommandContext(ctx, m.contender.Program, args...)
+	cmd.Dir = m.contender.Dir
 	cmd.Stdout, cmd.Stderr = &out, &trouble
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(trouble.String()))
