@@ -45,6 +45,7 @@ func NewEvaluator(handle fwk.Handle, minPercent, minNodes int32) *Evaluator {
 		minPercent: int(minPercent),
 		minNodes:   int(minNodes),
 		from:       rand.Intn,
+		memo:       newMemo(),
 	}
 }
 

@@ -10,18 +10,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/lru"
 
 	"github.com/plumbline/plumbline/components/scheduler/nodeinfo"
 )
 
-// memoKinds bounds how many kinds of preemptors are remembered.
+// memoKinds bounds how many kinds of preemptors are remembered; the one longest unused is forgotten.
 const memoKinds = 16
 
 // memo remembers what dry runs came to, so that the next preemptor of a kind costs only the nodes that changed. It is
 // for preemptors to which nothing but the node matters.
 type memo struct {
-	kinds map[kind]*outcomes
-	clock int64
+	kinds *lru.Cache
 	// rules are the generations of all disruption budgets: a budget that is new or selects other pods makes all void.
 	rules map[types.UID]int64
 }
@@ -34,9 +34,8 @@ type kind struct {
 
 // outcomes are what came of dry runs, by node.
 type outcomes struct {
-	used int64
-	mu   sync.RWMutex
-	on   map[string]remembered
+	mu sync.RWMutex
+	on map[string]remembered
 }
 
 // remembered is an outcome, and what it holds for: the node's generation and the pods nominated to it.
@@ -46,8 +45,9 @@ type remembered struct {
 	rivals     []fwk.PodInfo
 }
 
-// of returns the outcomes for preemptors like this one under these budgets, nil if there are no such preemptors. The
-// kind longest unused is forgotten if there are too many.
+func newMemo() memo { return memo{kinds: lru.New(memoKinds)} }
+
+// of returns the outcomes for preemptors like this one under these budgets, nil if there are no such preemptors.
 func (m *memo) of(pod *v1.Pod, budgets []*policyv1.PodDisruptionBudget) *outcomes {
 	// A term that does not parse is the pod's own and was reported when it was filtered.
 	info, _ := nodeinfo.NewPodInfo(pod)
@@ -59,25 +59,15 @@ func (m *memo) of(pod *v1.Pod, budgets []*policyv1.PodDisruptionBudget) *outcome
 	for _, b := range budgets {
 		rules[b.UID] = b.Generation
 	}
-	if m.kinds == nil || !maps.Equal(m.rules, rules) {
-		m.kinds, m.rules = map[kind]*outcomes{}, rules
+	if !maps.Equal(m.rules, rules) {
+		m.kinds.Clear()
+		m.rules = rules
 	}
-	m.clock++
-	known, found := m.kinds[id]
-	if !found {
-		for len(m.kinds) >= memoKinds {
-			oldest, at := id, m.clock
-			for other, o := range m.kinds {
-				if o.used < at {
-					oldest, at = other, o.used
-				}
-			}
-			delete(m.kinds, oldest)
-		}
-		known = &outcomes{on: map[string]remembered{}}
-		m.kinds[id] = known
+	if known, found := m.kinds.Get(id); found {
+		return known.(*outcomes)
 	}
-	known.used = m.clock
+	known := &outcomes{on: map[string]remembered{}}
+	m.kinds.Add(id, known)
 	return known
 }
 

@@ -5,25 +5,21 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/lru"
 )
 
-// memoKinds bounds how many kinds of pods are remembered.
+// memoKinds bounds how many kinds of pods are remembered; the one longest unused is forgotten.
 const memoKinds = 64
 
 // countMemo remembers how many pods of a kind each node runs, so that the next pod of the same Deployment costs only
 // the nodes that changed. A node's generation tells whether it did.
-type countMemo struct {
-	mu    sync.Mutex
-	kinds map[kind]*kindCounts
-	clock int64
-}
+type countMemo struct{ kinds *lru.Cache }
 
 type kind struct{ namespace, selector string }
 
 type kindCounts struct {
-	used int64
-	mu   sync.RWMutex
-	on   map[string]nodeCount
+	mu sync.RWMutex
+	on map[string]nodeCount
 }
 
 type nodeCount struct {
@@ -31,30 +27,16 @@ type nodeCount struct {
 	pods       int
 }
 
-// of returns the counts of one kind, forgetting the kind longest unused if there are too many.
-func (m *countMemo) of(namespace, selector string) *kindCounts {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.clock++
+func newCountMemo() countMemo { return countMemo{kinds: lru.New(memoKinds)} }
+
+// of returns the counts of one kind.
+func (m countMemo) of(namespace, selector string) *kindCounts {
 	id := kind{namespace, selector}
-	counts, found := m.kinds[id]
-	if !found {
-		if m.kinds == nil {
-			m.kinds = map[kind]*kindCounts{}
-		}
-		for len(m.kinds) >= memoKinds {
-			oldest, at := kind{}, m.clock
-			for other, c := range m.kinds {
-				if c.used < at {
-					oldest, at = other, c.used
-				}
-			}
-			delete(m.kinds, oldest)
-		}
-		counts = &kindCounts{on: map[string]nodeCount{}}
-		m.kinds[id] = counts
+	if counts, found := m.kinds.Get(id); found {
+		return counts.(*kindCounts)
 	}
-	counts.used = m.clock
+	counts := &kindCounts{on: map[string]nodeCount{}}
+	m.kinds.Add(id, counts)
 	return counts
 }
 

@@ -60,6 +60,7 @@ func New(_ context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugin, 
 		defaults:     args.DefaultConstraints,
 		parallelizer: handle.Parallelizer(),
 		snapshot:     handle.SnapshotSharedLister(),
+		counts:       newCountMemo(),
 	}
 	if args.DefaultingType == configv1.SystemDefaulting {
 		p.builtin = true
