@@ -1,11 +1,14 @@
 package scheduler
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
@@ -25,6 +28,33 @@ func gang(name string, minCount int32) *schedulingv1beta1.PodGroup {
 func of(group string) func(*v1.Pod) {
 	return func(pod *v1.Pod) {
 		pod.Spec.SchedulingGroup = &v1.PodSchedulingGroup{PodGroupName: ptr.To(group)}
+	}
+}
+
+// initially waits until the condition of the group says so.
+func (c *cluster) initially(group string, status metav1.ConditionStatus) *metav1.Condition {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+	defer cancel()
+	watcher, err := c.client.SchedulingV1beta1().PodGroups("default").Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer watcher.Stop()
+	for {
+		current, err := c.client.SchedulingV1beta1().PodGroups("default").Get(ctx, group, metav1.GetOptions{})
+		if err != nil {
+			c.Fatal(err)
+		}
+		said := meta.FindStatusCondition(current.Status.Conditions, schedulingv1beta1.PodGroupInitiallyScheduled)
+		if said != nil && said.Status == status {
+			return said
+		}
+		select {
+		case <-watcher.ResultChan():
+		case <-ctx.Done():
+			c.Fatalf("the group %s is not initially scheduled: %s, but %v", group, status, said)
+		}
 	}
 }
 
@@ -54,6 +84,11 @@ func TestGangIsBoundOnceAllOfItExists(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		c.pod(name, bound)
 	}
+	c.initially("g", metav1.ConditionTrue)
+	// A pod that comes later and finds no room takes nothing back.
+	c.create(Pod("late", of("g"), CPU("1000")))
+	c.event("late FailedScheduling")
+	c.initially("g", metav1.ConditionTrue)
 }
 
 func TestGangWithoutRoomForAllTakesNone(t *testing.T) {
@@ -66,12 +101,16 @@ func TestGangWithoutRoomForAllTakesNone(t *testing.T) {
 			t.Errorf("%s of half a gang is bound", name)
 		}
 	}
+	if said := c.initially("g", metav1.ConditionFalse); said.Reason != schedulingv1beta1.PodGroupReasonUnschedulable || said.Message == "" {
+		t.Errorf("the group's condition is %v", said)
+	}
 	if _, err := c.client.CoreV1().Nodes().Create(c.ctx, Node("n2"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"a", "b", "c"} {
 		c.pod(name, bound)
 	}
+	c.initially("g", metav1.ConditionTrue)
 }
 
 func TestPodWaitsForItsGroup(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -18,6 +19,7 @@ import (
 	"github.com/plumbline/plumbline/e2e/suite"
 	"github.com/plumbline/plumbline/framework/cluster"
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
+	"github.com/plumbline/plumbline/framework/expect"
 )
 
 const (
@@ -126,6 +128,36 @@ func gangSchedulingSpecs(s *suite.Suite) {
 		for _, pod := range pods {
 			gomega.Expect(placed(ctx, s, pod)).To(gomega.Equal(node.Name))
 		}
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "scheduling.gang.condition",
+		Promise: "A pod group's condition PodGroupInitiallyScheduled is False while there is no room for the pods it needs, is True once they have nodes, and stays True when they are gone.",
+		Source:  groups + "lifecycle/", Judges: scheduler(),
+	}, func(ctx context.Context) {
+		namespace := s.Namespace(ctx)
+		group := newGang(ctx, s, namespace, 2)
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Nodes(ctx, 1)[0]}}
+		extended := corev1.ResourceName("plumbline.dev/" + namespace)
+		offer(ctx, s, node, extended, "1")
+		one := corev1.ResourceList{extended: resource.MustParse("1")}
+		first, second := member(group, "first", one), member(group, "second", one)
+		s.Create(ctx, first, second)
+		const condition = schedulingv1beta1.PodGroupInitiallyScheduled
+		gomega.Expect(s.Watch.Until(ctx, group, expect.HaveCondition(condition, metav1.ConditionFalse))).To(gomega.Succeed())
+		offer(ctx, s, node, extended, "2")
+		gomega.Expect(s.Watch.Until(ctx, group, expect.HaveCondition(condition, metav1.ConditionTrue))).To(gomega.Succeed())
+		for _, pod := range []*corev1.Pod{first, second} {
+			placed(ctx, s, pod)
+			s.Delete(ctx, pod, metav1.DeletePropagationBackground)
+			gomega.Expect(s.Watch.Gone(ctx, pod)).To(gomega.Succeed())
+		}
+		three := corev1.ResourceList{extended: resource.MustParse("3")}
+		third, fourth := member(group, "third", three), member(group, "fourth", three)
+		s.Create(ctx, third, fourth)
+		unschedulable(ctx, s, third)
+		gomega.Expect(s.Client.Get(ctx, client.ObjectKeyFromObject(group), group)).To(gomega.Succeed())
+		gomega.Expect(meta.IsStatusConditionTrue(group.Status.Conditions, condition)).To(gomega.BeTrue())
 	})
 }
 

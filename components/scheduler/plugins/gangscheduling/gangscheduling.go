@@ -51,15 +51,27 @@ func New(_ context.Context, _ runtime.Object, handle fwk.Handle) (fwk.Plugin, er
 // Name returns the plugin's name.
 func (*GangScheduling) Name() string { return Name }
 
-// gangOf returns the group's pods and how many of them are needed; found is false without a gang policy.
-func (g *GangScheduling) gangOf(namespace, name string) (state fwk.PodGroupState, needed int, found bool, err error) {
-	group, err := g.groups.PodGroups().Get(namespace, name)
-	if err != nil || group.Spec.SchedulingPolicy.Gang == nil {
-		return nil, 0, false, err
-	}
-	state, err = g.groups.PodGroupStates().Get(namespace, name)
-	return state, int(group.Spec.SchedulingPolicy.Gang.MinCount), err == nil, err
+// progress is how far the pods of a group have come, and how many of them need a node.
+type progress struct {
+	group  *schedulingv1beta1.PodGroup
+	state  fwk.PodGroupState
+	needed int
 }
+
+func (g *GangScheduling) progressOf(namespace, name string) (progress, error) {
+	group, err := g.groups.PodGroups().Get(namespace, name)
+	if err != nil {
+		return progress{}, err
+	}
+	p := progress{group: group, needed: 1}
+	if gang := group.Spec.SchedulingPolicy.Gang; gang != nil {
+		p.needed = int(gang.MinCount)
+	}
+	p.state, err = g.groups.PodGroupStates().Get(namespace, name)
+	return p, err
+}
+
+func (p progress) complete() bool { return p.state.ScheduledPodsCount() >= p.needed }
 
 // PreEnqueue holds a pod back until its group exists and, in a gang, enough pods of it.
 func (g *GangScheduling) PreEnqueue(_ context.Context, pod *v1.Pod) *fwk.Status {
@@ -67,11 +79,11 @@ func (g *GangScheduling) PreEnqueue(_ context.Context, pod *v1.Pod) *fwk.Status 
 	if name == "" {
 		return nil
 	}
-	state, needed, isGang, err := g.gangOf(pod.Namespace, name)
+	p, err := g.progressOf(pod.Namespace, name)
 	switch {
 	case err != nil:
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, fmt.Sprintf("waiting for pods's pod group %q to appear in scheduling queue", name))
-	case isGang && state.AllPodsCount() < needed:
+	case p.state.AllPodsCount() < p.needed:
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "waiting for minCount pods from a gang to appear in scheduling queue")
 	}
 	return nil
@@ -83,40 +95,46 @@ func (g *GangScheduling) Permit(ctx context.Context, _ fwk.CycleState, pod *v1.P
 	if name == "" {
 		return nil, 0
 	}
-	state, needed, isGang, err := g.gangOf(pod.Namespace, name)
+	p, err := g.progressOf(pod.Namespace, name)
 	switch {
 	case err != nil:
 		return fwk.AsStatus(fmt.Errorf("failed to get podGroup %s/%s: %w", pod.Namespace, name, err)), 0
-	case !isGang:
-		return nil, 0
-	case state.ScheduledPodsCount() < needed:
+	case !p.complete():
 		// The others may have been waiting for this one.
-		g.handle.Activate(klog.FromContext(ctx), state.UnscheduledPods())
+		g.handle.Activate(klog.FromContext(ctx), p.state.UnscheduledPods())
 		return fwk.NewStatus(fwk.Wait, "waiting for minCount pods from a gang to be scheduled"), patience
 	}
-	for uid := range state.AssumedPods() {
+	for uid := range p.state.AssumedPods() {
 		if waiting := g.handle.GetWaitingPod(uid); waiting != nil {
 			waiting.Allow(Name)
 		}
+	}
+	if err := podgroup.ReportScheduled(ctx, g.handle.ClientSet(), p.group); err != nil {
+		klog.FromContext(ctx).Error(err, "A pod group was scheduled, but its status does not say so")
 	}
 	return nil, 0
 }
 
 // PostFilter takes the nodes of a gang back when one of its pods found none, so that half a gang keeps no room that
 // others could use. It makes no room itself.
-func (g *GangScheduling) PostFilter(_ context.Context, _ fwk.CycleState, pod *v1.Pod, _ fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+func (g *GangScheduling) PostFilter(ctx context.Context, _ fwk.CycleState, pod *v1.Pod, _ fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	name := podgroup.NameOf(pod)
 	if name == "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable)
 	}
-	state, needed, isGang, err := g.gangOf(pod.Namespace, name)
-	if err != nil || !isGang || state.ScheduledPodsCount() >= needed {
+	p, err := g.progressOf(pod.Namespace, name)
+	if err != nil || p.complete() {
 		return nil, fwk.NewStatus(fwk.Unschedulable)
 	}
-	for uid := range state.AssumedPods() {
+	for uid := range p.state.AssumedPods() {
 		if waiting := g.handle.GetWaitingPod(uid); waiting != nil {
 			waiting.Reject(Name, fmt.Sprintf("pod %s of the same gang cannot be scheduled", pod.Name))
 		}
+	}
+	why := fmt.Sprintf("pod %s finds no node; of the %d pods that are needed, %d have one", pod.Name, p.needed, p.state.ScheduledPodsCount())
+	if err := podgroup.ReportUnschedulable(ctx, g.handle.ClientSet(), p.group, why); err != nil {
+		// The next attempt says it again.
+		klog.FromContext(ctx).V(2).Info("A pod group's status does not say that it is unschedulable", "err", err)
 	}
 	return nil, fwk.NewStatus(fwk.Unschedulable)
 }
