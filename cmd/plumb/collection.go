@@ -20,6 +20,9 @@ const (
 	leastRoom = 12 << 20
 	// mostPercent bounds a busy one's, as a part of what is live.
 	mostPercent = 200
+	// timeWeight is how many times as much processor time weighs as memory does: at 4,
+	// twice the room, and half the collections, of where both weigh the same.
+	timeWeight = 4
 	// settlePeriod is how often a component asks itself whether it has become calm.
 	settlePeriod = 10 * time.Second
 	// firstHeap is how large a heap is collected first, at 100 %: the runtime's own constant.
@@ -117,7 +120,7 @@ func (p *pace) next(now heap, at time.Time) int {
 // Optimal Heap Limits for Reducing Browser Memory Use, 2022.) So a small heap is
 // collected seldom, a large one in time, and neither when there is nothing to gain.
 func percent(live, rate float64, starting bool) int {
-	room := max(min(math.Sqrt(live*rate), live*mostPercent/100), leastRoom)
+	room := max(min(math.Sqrt(timeWeight*live*rate), live*mostPercent/100), leastRoom)
 	if starting {
 		room = max(room, startRoom)
 	}

@@ -17,11 +17,11 @@ func TestPercent(t *testing.T) {
 	}{
 		"nothing was collected yet":    {0, 0, true, 2000},
 		"a start":                      {10 * mega, 50 * mega, true, 800},
-		"a start with much to take in": {200 * mega, 50 * mega, true, 50},
+		"a start with much to take in": {200 * mega, 50 * mega, true, 100},
 		"a small heap at rest":         {6 * mega, mega / 10, false, 200},
 		"a small heap in a hurry":      {6 * mega, 1000 * mega, false, 200},
 		"a heap in a hurry":            {20 * mega, 100 * mega, false, 200},
-		"a large heap in a hurry":      {400 * mega, 100 * mega, false, 50},
+		"a large heap in a hurry":      {400 * mega, 100 * mega, false, 100},
 		"a large heap at rest":         {400 * mega, mega / 10, false, 3},
 	} {
 		if got := percent(c.live, c.rate, c.starting); got != c.want {
@@ -33,7 +33,7 @@ func TestPercent(t *testing.T) {
 // TestLargerHeapsGetASmallerShare: what is added to a heap grows with it, but less than it does.
 func TestLargerHeapsGetASmallerShare(t *testing.T) {
 	room := func(live float64) float64 { return live * float64(percent(live, 64*mega, false)) / 100 }
-	for live := 32.0 * mega; live < 4096*mega; live *= 2 {
+	for live := 128.0 * mega; live < 4096*mega; live *= 2 {
 		if room(2*live) <= room(live) || room(2*live) > 1.5*room(live) {
 			t.Errorf("%.0f MiB have %.0f of room, twice as many %.0f", live/mega, room(live)/mega, room(2*live)/mega)
 		}
@@ -43,16 +43,16 @@ func TestLargerHeapsGetASmallerShare(t *testing.T) {
 func TestPaceFollowsHowMuchIsAllocated(t *testing.T) {
 	begin := time.Now()
 	p := pace{at: begin, last: heap{100 * mega, 100 * mega}}
-	if got := p.next(heap{100 * mega, 164 * mega}, begin.Add(time.Second)); got != 56 { // √(100·32)
+	if got := p.next(heap{100 * mega, 164 * mega}, begin.Add(time.Second)); got != 113 { // 2·√(100·32)
 		t.Errorf("after 64 MiB in a second: %d %%", got)
 	}
 	for range 20 {
 		p.next(heap{100 * mega, p.last.allocated + 64*mega}, p.at.Add(time.Second))
 	}
-	if got := p.next(heap{100 * mega, p.last.allocated + 64*mega}, p.at.Add(time.Second)); got != 79 && got != 80 {
+	if got := p.next(heap{100 * mega, p.last.allocated + 64*mega}, p.at.Add(time.Second)); got != 159 && got != 160 {
 		t.Errorf("after 64 MiB each second: %d %%", got)
 	}
-	if got := p.next(heap{100 * mega, p.last.allocated + 64*mega}, p.at.Add(time.Hour)); got >= 60 {
+	if got := p.next(heap{100 * mega, p.last.allocated + 64*mega}, p.at.Add(time.Hour)); got >= 120 {
 		t.Errorf("after a quiet hour: %d %%", got)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/authentication/accounttoken"
 	"github.com/plumbline/plumbline/components/apiserver/authentication/bootstraptoken"
 	"github.com/plumbline/plumbline/components/apiserver/authentication/clientcert"
+	"github.com/plumbline/plumbline/components/apiserver/stack"
 )
 
 // applyAuthentication builds the chain of authenticators, in upstream's order, and tells the
@@ -67,6 +68,7 @@ func (s *server) applyAuthentication() error {
 		// A wrong token is an error; only the absence of any makes a client anonymous.
 		info.Authenticator = union.NewFailOnError(info.Authenticator, anonymous.NewAuthenticator(nil))
 	}
+	info.Authenticator = stack.Authenticator{Request: info.Authenticator}
 	return nil
 }
 

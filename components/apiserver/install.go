@@ -19,6 +19,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/plumbline/plumbline/components/apiserver/resource"
+	"github.com/plumbline/plumbline/components/apiserver/stack"
 )
 
 // installer puts the declared resources onto a server. It stands in for
@@ -124,7 +125,7 @@ func (i *installer) installVersion(gv schema.GroupVersion, storage map[string]re
 		Serializer:                  i.codecs,
 		ParameterCodec:              runtime.NewParameterCodec(i.scheme),
 		Typer:                       i.scheme,
-		Creater:                     i.scheme,
+		Creater:                     stack.Creater{ObjectCreater: i.scheme},
 		Convertor:                   i.scheme,
 		ConvertabilityChecker:       i.scheme,
 		Defaulter:                   i.scheme,

@@ -32,6 +32,7 @@ import (
 	"github.com/plumbline/plumbline/components/apiserver/openapi"
 	"github.com/plumbline/plumbline/components/apiserver/resource"
 	"github.com/plumbline/plumbline/components/apiserver/resources"
+	"github.com/plumbline/plumbline/components/apiserver/stack"
 )
 
 // server is what the parts of the chain are built from.
@@ -118,6 +119,8 @@ func (s *server) newGeneric() error {
 	if err := s.applyServing(); err != nil {
 		return err
 	}
+	chain := g.BuildHandlerChainFunc
+	g.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler { return stack.Handler(chain(api, c)) }
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(
 		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
