@@ -77,7 +77,7 @@ func rollingUpdateSpecs(s *suite.Suite) {
 		s.CreateReady(ctx, probe)
 		gomega.Eventually(ctx, func() string { return s.Connect(ctx, probe, url).Error }).
 			WithTimeout(expect.Scaled(expect.Short)).Should(gomega.BeEmpty()) // the node's rules follow the endpoints
-		hammer := suite.Pod(namespace, "hammer", suite.AgentContainer("hammer", "--report=:9000", "--every=10ms", url))
+		hammer := suite.Pod(namespace, "hammer", suite.AgentContainer("hammer", "--report=:9000", "--every=10ms", "--timeout="+expect.Scaled(2*time.Second).String(), url))
 		s.CreateReady(ctx, hammer)
 		tally := func() suite.Tally {
 			var tally suite.Tally
