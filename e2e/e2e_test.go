@@ -86,6 +86,7 @@ func TestE2E(t *testing.T) {
 		connected, end, err := where.connect(ctx)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		*under, leave = *connected, end
+		gomega.Expect(under.Settled(ctx)).To(gomega.Succeed())
 	})
 	ginkgo.SynchronizedAfterSuite(
 		func() { gomega.Expect(leave()).To(gomega.Succeed()) },

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -95,6 +96,24 @@ func Connect(ctx context.Context, kubeconfig string, outside Outside) (*Suite, e
 	}
 	s.Watch = expect.NewWatcher(s.Client)
 	return s, nil
+}
+
+// Settled waits until nodes that are ready count as such: a controller takes the taint away that kept pods off them,
+// and until then there would seem to be fewer nodes.
+func (s *Suite) Settled(ctx context.Context) error {
+	return s.Watch.UntilList(ctx, &corev1.NodeList{}, expect.Satisfy("be open to pods if they are ready", func(list *corev1.NodeList) string {
+		for i := range list.Items {
+			node := &list.Items[i]
+			ready := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+			})
+			tainted := slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
+			if ready && tainted {
+				return node.Name + " is ready, and tainted as if it were not"
+			}
+		}
+		return ""
+	}))
 }
 
 // Namespace makes a namespace for the running spec and deletes it afterwards. It waits
