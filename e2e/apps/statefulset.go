@@ -134,6 +134,13 @@ func statefulSetSpecs(s *suite.Suite) {
 			s.Create(ctx, set)
 			rolledOut(ctx, s, set)
 			broken := breakReadiness(ctx, s, namespace, "db-0")
+			// The controller hears of pods and of sets on watches of their own.
+			gomega.Expect(s.Watch.Until(ctx, set, expect.Satisfy("have no ready pod", func(set *appsv1.StatefulSet) string {
+				if set.Status.ReadyReplicas != 0 {
+					return fmt.Sprintf("%d are ready", set.Status.ReadyReplicas)
+				}
+				return ""
+			}))).To(gomega.Succeed())
 			suite.Patch(ctx, s, set, func(set *appsv1.StatefulSet) { set.Spec.Replicas = ptr.To[int32](3) })
 			last := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db-2"}}
 			if policy == appsv1.ParallelPodManagement {
