@@ -153,6 +153,10 @@ func swapLive(ctx context.Context, client *supervisor.Client, v *matrix.Verdict,
 		return err
 	}
 	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	// What still comes up would count as changed by a swap.
+	if err := waitForDNS(ctx, client); err != nil {
+		return err
+	}
 	begun := time.Now()
 	v.Failed, err = matrix.Live(ctx, config, func(ctx context.Context, ours bool) error {
 		change := theirs
