@@ -154,19 +154,21 @@ func drainSpecs(s *suite.Suite) {
 	}, ginkgo.Serial, func(ctx context.Context) {
 		namespace := s.Namespace(ctx)
 		nodes := s.Nodes(ctx, 2)
-		deployment := suite.Deployment(namespace, "web", 2, suite.ServingContainer())
+		// Drain looks into all namespaces, where pods of other specs may still be going.
+		const app = "drained"
+		deployment := suite.Deployment(namespace, app, 2, suite.ServingContainer())
 		s.CreateRolledOut(ctx, deployment)
-		b := budget(namespace, "web", 1)
+		b := budget(namespace, app, 1)
 		s.Create(ctx, b)
 		allow(ctx, s, b, 1)
-		drained := s.PodsOf(ctx, namespace, "web")[0].Spec.NodeName
+		drained := s.PodsOf(ctx, namespace, app)[0].Spec.NodeName
 		history, err := s.Watch.Record(ctx, expect.Source{List: &corev1.PodList{}, Options: []client.ListOption{client.InNamespace(namespace)}})
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		ginkgo.DeferCleanup(history.Close)
 		ginkgo.DeferCleanup(func(ctx context.Context) { s.Kubectl(ctx, "uncordon", drained) })
-		s.Kubectl(ctx, "drain", drained, "--ignore-daemonsets", "--pod-selector=app=web", "--timeout=60s")
+		s.Kubectl(ctx, "drain", drained, "--ignore-daemonsets", "--pod-selector=app="+app, "--timeout=60s")
 
-		for _, pod := range s.PodsOf(ctx, namespace, "web") {
+		for _, pod := range s.PodsOf(ctx, namespace, app) {
 			gomega.Expect(pod.Spec.NodeName).NotTo(gomega.Equal(drained), "%s", pod.Name)
 		}
 		var node corev1.Node
