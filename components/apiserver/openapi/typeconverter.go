@@ -67,6 +67,7 @@ func (c lazyConverter) ObjectToTyped(obj runtime.Object, options ...typed.Valida
 				return nil, err
 			}
 			of := found.(structure)
+			//nolint:staticcheck // said to be no longer worth while, but validation takes a hundred times as long
 			return typed.AsTypedUnvalidated(content, of.schema, of.ref), nil
 		}
 	}
