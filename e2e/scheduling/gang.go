@@ -139,13 +139,16 @@ func gangSchedulingSpecs(s *suite.Suite) {
 		group := newGang(ctx, s, namespace, 2)
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Nodes(ctx, 1)[0]}}
 		extended := corev1.ResourceName("plumbline.dev/" + namespace)
-		offer(ctx, s, node, extended, "1")
+		offer(ctx, s, node, extended, "2")
 		one := corev1.ResourceList{extended: resource.MustParse("1")}
+		holder := pause(namespace, "holder", func(spec *corev1.PodSpec) { spec.Containers[0].Resources.Limits = one })
+		s.Create(ctx, holder)
+		placed(ctx, s, holder)
 		first, second := member(group, "first", one), member(group, "second", one)
 		s.Create(ctx, first, second)
 		const condition = schedulingv1beta1.PodGroupInitiallyScheduled
 		gomega.Expect(s.Watch.Until(ctx, group, expect.HaveCondition(condition, metav1.ConditionFalse))).To(gomega.Succeed())
-		offer(ctx, s, node, extended, "2")
+		s.Delete(ctx, holder, metav1.DeletePropagationBackground)
 		gomega.Expect(s.Watch.Until(ctx, group, expect.HaveCondition(condition, metav1.ConditionTrue))).To(gomega.Succeed())
 		for _, pod := range []*corev1.Pod{first, second} {
 			placed(ctx, s, pod)
