@@ -65,6 +65,19 @@ func member(group *schedulingv1beta1.PodGroup, name string, request corev1.Resou
 	})
 }
 
+// heldRoom has a node offer so much of an extended resource, of which a pod holds one.
+func heldRoom(ctx context.Context, s *suite.Suite, namespace string, extended corev1.ResourceName, amount string) (node string, holder *corev1.Pod) {
+	ginkgo.GinkgoHelper()
+	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Nodes(ctx, 1)[0]}}
+	offer(ctx, s, object, extended, amount)
+	holder = pause(namespace, "holder", func(spec *corev1.PodSpec) {
+		spec.Containers[0].Resources.Limits = corev1.ResourceList{extended: resource.MustParse("1")}
+	})
+	s.Create(ctx, holder)
+	placed(ctx, s, holder)
+	return object.Name, holder
+}
+
 // gangSpecs share one cluster, since pod groups are off by default.
 func gangSpecs(under *suite.Suite) {
 	ginkgo.Describe("pod groups", ginkgo.Ordered, ginkgo.ContinueOnFailure, ginkgo.Serial, ginkgo.Label(own.Label), func() {
@@ -111,13 +124,9 @@ func gangSchedulingSpecs(s *suite.Suite) {
 	}, func(ctx context.Context) {
 		namespace := s.Namespace(ctx)
 		group := newGang(ctx, s, namespace, 3)
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Nodes(ctx, 1)[0]}}
 		extended := corev1.ResourceName("plumbline.dev/" + namespace)
-		offer(ctx, s, node, extended, "3")
+		node, holder := heldRoom(ctx, s, namespace, extended, "3")
 		one := corev1.ResourceList{extended: resource.MustParse("1")}
-		holder := pause(namespace, "holder", func(spec *corev1.PodSpec) { spec.Containers[0].Resources.Limits = one })
-		s.Create(ctx, holder)
-		placed(ctx, s, holder)
 		pods := []*corev1.Pod{member(group, "first", one), member(group, "second", one), member(group, "third", one)}
 		for _, pod := range pods {
 			s.Create(ctx, pod)
@@ -126,7 +135,7 @@ func gangSchedulingSpecs(s *suite.Suite) {
 		unplaced(ctx, pods...)
 		s.Delete(ctx, holder, metav1.DeletePropagationBackground)
 		for _, pod := range pods {
-			gomega.Expect(placed(ctx, s, pod)).To(gomega.Equal(node.Name))
+			gomega.Expect(placed(ctx, s, pod)).To(gomega.Equal(node))
 		}
 	})
 
@@ -137,13 +146,9 @@ func gangSchedulingSpecs(s *suite.Suite) {
 	}, func(ctx context.Context) {
 		namespace := s.Namespace(ctx)
 		group := newGang(ctx, s, namespace, 2)
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: s.Nodes(ctx, 1)[0]}}
 		extended := corev1.ResourceName("plumbline.dev/" + namespace)
-		offer(ctx, s, node, extended, "2")
+		_, holder := heldRoom(ctx, s, namespace, extended, "2")
 		one := corev1.ResourceList{extended: resource.MustParse("1")}
-		holder := pause(namespace, "holder", func(spec *corev1.PodSpec) { spec.Containers[0].Resources.Limits = one })
-		s.Create(ctx, holder)
-		placed(ctx, s, holder)
 		first, second := member(group, "first", one), member(group, "second", one)
 		s.Create(ctx, first, second)
 		const condition = schedulingv1beta1.PodGroupInitiallyScheduled

@@ -1,5 +1,5 @@
 // Package stack gives goroutines that serve requests the stack that they will need at once. A goroutine begins with a
-// small one, which is copied to one twice as large, frame by frame, each time that it does not suffice. A request
+// small one, which is copied to one twice as large, frame by frame, each time that it does not suffice. A creation
 // passes through three goroutines (that of its HTTP stream, that of the time limit, and that of the write), and each
 // goes some sixty calls deep: copying was 8% of the server's processor time under a scheduler's load.
 package stack
@@ -41,7 +41,7 @@ func (a Authenticator) AuthenticateRequest(req *http.Request) (*authenticator.Re
 	return a.Request.AuthenticateRequest(req)
 }
 
-// Creater is the first that is asked for something in the goroutine of a write.
+// Creater is the first that is asked for something in the goroutine that writes a new object.
 type Creater struct{ runtime.ObjectCreater }
 
 // New implements runtime.ObjectCreater.
