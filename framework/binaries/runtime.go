@@ -20,6 +20,7 @@ func Runtime() Group {
 		{Name: "containerd-shim-runc-v2", Package: "./shim/start", Module: containerdModule},
 		{Name: "containerd-shim-node", Package: "./shim", Module: containerdModule, Variables: containerdVersion, Static: true},
 		{Name: "runc", Package: runc, Module: runc, Tags: "seccomp,urfave_cli_no_docs", Static: true, Seccomp: true},
+		{Name: "runc-init", Package: "./shim/init", Module: runc, Tags: "seccomp", Static: true, Seccomp: true},
 		{Name: "plumb-bridge", Package: "./bridge"},
 		plugin("bridge", "main"), plugin("ptp", "main"), plugin("loopback", "main"),
 		plugin("host-local", "ipam"), plugin("portmap", "meta"),
