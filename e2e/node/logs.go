@@ -2,12 +2,15 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
@@ -76,6 +79,22 @@ func logSpecs(s *suite.Suite) {
 	})
 
 	behaviour.It(behaviour.Behaviour{
+		ID:      "node.logs.ended",
+		Promise: "All that a container has printed can be read as soon as its end is told, however short it ran.",
+		Source:  logging, Judges: judged(),
+	}, func(ctx context.Context) {
+		const pods = 24 // at once, so that the node has much else to do meanwhile
+		namespace := s.Namespace(ctx)
+		var group errgroup.Group
+		for i := range pods {
+			pod := task(namespace, shell("main", "echo said"))
+			pod.Name = fmt.Sprintf("brief-%d", i)
+			group.Go(func() error { return readAtEnd(ctx, s, pod, "said\n") })
+		}
+		gomega.Expect(group.Wait()).To(gomega.Succeed())
+	})
+
+	behaviour.It(behaviour.Behaviour{
 		ID:      "node.exec.exit-code",
 		Promise: "kubectl exec ends with the command's exit code, passes its input on, and keeps its two outputs apart.",
 		Source:  shellIn, Judges: []string{"kubelet", "kube-apiserver"},
@@ -90,4 +109,32 @@ func logSpecs(s *suite.Suite) {
 		gomega.Expect(stdout.String()).To(gomega.Equal("input\n"))
 		gomega.Expect(stderr.String()).To(gomega.HavePrefix("problem\n"))
 	})
+}
+
+// readAtEnd runs a pod and reads its log once, at the moment its end is seen. Of a log that
+// is not what was printed, the error says whether it becomes so later.
+func readAtEnd(ctx context.Context, s *suite.Suite, pod *corev1.Pod, whole string) error {
+	if err := s.Watch.Client().Create(ctx, pod); err != nil {
+		return err
+	}
+	if err := s.Watch.Until(ctx, pod, haveEnded()); err != nil {
+		return err
+	}
+	read := func(ctx context.Context) (string, error) {
+		text, err := s.Clientset.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+		return string(text), err
+	}
+	text, err := read(ctx)
+	if err != nil || text == whole {
+		return err
+	}
+	const often, patience = 20 * time.Millisecond, 5 * time.Second
+	late := wait.PollUntilContextTimeout(ctx, often, patience, false, func(ctx context.Context) (bool, error) {
+		later, err := read(ctx)
+		return later == whole, err
+	})
+	if late != nil {
+		return fmt.Errorf("pod %s on %s ended with the log %q, which never became %q: %w", pod.Name, pod.Spec.NodeName, text, whole, late)
+	}
+	return fmt.Errorf("pod %s on %s ended with the log %q, which became %q later", pod.Name, pod.Spec.NodeName, text, whole)
 }
