@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
@@ -106,7 +107,7 @@ func (k *Keeper) Node() *v1.Node {
 // Observe takes in the node as the API server shows it.
 func (k *Keeper) Observe(node *v1.Node) {
 	k.mu.Lock()
-	k.node = node
+	k.adopt(node)
 	k.mu.Unlock()
 	if !equality.Semantic.DeepEqual(Extended(node.Status.Capacity), Extended(node.Status.Allocatable)) {
 		k.Touch()
@@ -360,8 +361,20 @@ func (k *Keeper) send(ctx context.Context) {
 	}
 	k.announce(base, shown)
 	k.mu.Lock()
-	k.node, k.sent = shown, time.Now()
-	k.mu.Unlock()
+	defer k.mu.Unlock()
+	k.adopt(shown)
+	k.sent = time.Now()
+}
+
+// adopt keeps a state of the node unless a later one is known: watch and answers to
+// requests overtake each other.
+func (k *Keeper) adopt(node *v1.Node) {
+	if k.node != nil {
+		if order, err := resourceversion.CompareResourceVersion(node.ResourceVersion, k.node.ResourceVersion); err == nil && order < 0 {
+			return
+		}
+	}
+	k.node = node
 }
 
 // patch sends the difference between two statuses of the node.
