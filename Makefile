@@ -64,7 +64,7 @@ suites:
 unit: build ## run the unit tests with the race detector
 	@mkdir -p $(JUNIT)
 	go run $(GOTESTSUM) --format=pkgname-and-test-fails --junitfile=$(JUNIT)/unit.xml -- -race -vet=off $(UNIT)
-	cd fixtures/binaries && go test -race -vet=off ./bridge
+	cd fixtures/binaries && go test -race -vet=off ./bridge && go test -vet=off ./shim
 
 .PHONY: test
 test: unit e2e ## run the unit tests, then the suites
