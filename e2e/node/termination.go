@@ -2,14 +2,18 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/plumbline/plumbline/e2e/behaviour"
 	"github.com/plumbline/plumbline/e2e/suite"
@@ -28,6 +32,15 @@ func following(ctx context.Context, s *suite.Suite, pod *corev1.Pod) io.ReadClos
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	ginkgo.DeferCleanup(stream.Close)
 	return stream
+}
+
+// ofEach puts a flag before each of its values.
+func ofEach(flag string, values []string) []string {
+	var arguments []string
+	for _, value := range values {
+		arguments = append(arguments, flag, value)
+	}
+	return arguments
 }
 
 // allOf reads a log to its end.
@@ -80,6 +93,44 @@ func terminationSpecs(s *suite.Suite) {
 		s.CreateReady(ctx, pod)
 		s.Delete(ctx, pod, metav1.DeletePropagationBackground)
 		gomega.Expect(s.Watch.Gone(ctx, pod)).To(gomega.Succeed())
+	})
+
+	behaviour.It(behaviour.Behaviour{
+		ID:      "node.termination.starting",
+		Promise: "A pod that is deleted by force while it starts leaves no process on its node.",
+		Source:  termination + "-forced", Judges: judged(),
+	}, func(ctx context.Context) {
+		node, namespace := s.Nodes(ctx, 1)[0], s.Namespace(ctx)
+		observer := suite.Pod(namespace, "observer", shell("main", "tail -f /dev/null & trap 'exit 0' TERM; wait"))
+		observer.Spec.NodeName, observer.Spec.HostPID = node, true
+		s.CreateReady(ctx, observer)
+
+		const pods = 24 // at once, so that the node takes long enough to make one
+		moments := []types.GomegaMatcher{expect.BeScheduled(), expect.HaveCondition("PodReadyToStartContainers", corev1.ConditionTrue)}
+		uids := make([]string, pods)
+		var group errgroup.Group
+		for i := range pods {
+			pod := suite.Pod(namespace, fmt.Sprintf("brief-%d", i), suite.AgentContainer("pause"))
+			pod.Spec.NodeName = node
+			group.Go(func() error {
+				if err := s.Watch.Client().Create(ctx, pod); err != nil {
+					return err
+				}
+				uids[i] = string(pod.UID)
+				if err := s.Watch.Until(ctx, pod, moments[i%len(moments)]); err != nil {
+					return err
+				}
+				return s.Watch.Client().Delete(ctx, pod, client.GracePeriodSeconds(0))
+			})
+		}
+		gomega.Expect(group.Wait()).To(gomega.Succeed())
+		// A process's control group bears its pod's uid.
+		const script = `grep -slF "$@" /proc/[0-9]*/cgroup | while read group; do echo "$group: $(tr '\0' ' ' < "${group%cgroup}cmdline")"; done`
+		look := append([]string{"sh", "-c", script, "look"}, ofEach("-e", uids)...)
+		// A kubelet also looks from time to time for what it was not told of.
+		gomega.Eventually(ctx, func() (string, error) { return s.Exec(ctx, observer, look...) }).
+			WithPolling(200*time.Millisecond).WithTimeout(expect.Scaled(expect.Medium)).
+			Should(gomega.BeEmpty(), "processes on %s of pods that are gone", node)
 	})
 
 	behaviour.It(behaviour.Behaviour{
