@@ -78,7 +78,7 @@ func (k *kubelet) startEviction(ctx context.Context, images *image.Collector) er
 
 // evict ends a pod and returns when its containers have ended.
 func (k *kubelet) evict(ctx context.Context, e eviction.Eviction) error {
-	k.events.evicted(e.Pod, e.Annotations, eviction.Reason, e.Message)
+	k.events.Evicted(e.Pod, e.Annotations, eviction.Reason, e.Message)
 	verdict := status.Verdict{Phase: v1.PodFailed, Reason: eviction.Reason, Message: e.Message, Condition: &e.Condition}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(e.GracePeriod)*time.Second+time.Minute)
 	defer cancel()

@@ -24,6 +24,7 @@ import (
 	"github.com/plumbline/plumbline/components/kubelet/containerlog"
 	"github.com/plumbline/plumbline/components/kubelet/cri"
 	"github.com/plumbline/plumbline/components/kubelet/environment"
+	"github.com/plumbline/plumbline/components/kubelet/events"
 	"github.com/plumbline/plumbline/components/kubelet/image"
 	"github.com/plumbline/plumbline/components/kubelet/node"
 	"github.com/plumbline/plumbline/components/kubelet/objectcache"
@@ -50,7 +51,7 @@ type kubelet struct {
 	capacity    v1.ResourceList
 	allocatable v1.ResourceList
 	cri         *cri.Services
-	events      *events
+	events      *events.Recorder
 	keeper      *node.Keeper
 	pressure    *pressure
 	pods        *worker.Manager
@@ -72,7 +73,7 @@ func Run(ctx context.Context, config *Config) error {
 	if err := k.measure(); err != nil {
 		return err
 	}
-	if err := k.connect(); err != nil {
+	if err := k.connect(ctx); err != nil {
 		return err
 	}
 	// The node is registered, and the server answers, while the runtime still starts.
@@ -153,9 +154,9 @@ func (k *kubelet) measure() error {
 }
 
 // connect makes the client of the API server, if there is one.
-func (k *kubelet) connect() error {
+func (k *kubelet) connect(ctx context.Context) error {
 	if k.config.Kubeconfig == "" {
-		k.events = newEvents(nil, k.config.NodeName)
+		k.events = events.New(ctx, nil, k.config.NodeName)
 		return nil
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", k.config.Kubeconfig)
@@ -171,7 +172,7 @@ func (k *kubelet) connect() error {
 		return fmt.Errorf("--kubeconfig: %w", err)
 	}
 	k.client = client
-	k.events = newEvents(client, k.config.NodeName)
+	k.events = events.New(ctx, client, k.config.NodeName)
 	return nil
 }
 
@@ -191,7 +192,7 @@ func (k *kubelet) registerNode(ctx context.Context) {
 		UpdateEvery: k.kc.NodeStatusUpdateFrequency.Duration, ReportEvery: k.kc.NodeStatusReportFrequency.Duration,
 		LeaseSeconds: k.kc.NodeLeaseDurationSeconds,
 		Pressure:     k.pressure.is,
-		Event:        k.events.node,
+		Event:        k.events.Node,
 	})
 	k.spawn(func() { k.keeper.Run(ctx) })
 	k.onceRegistered(ctx, func() { watchNode(ctx, k.client, k.config.NodeName, k.keeper) })
@@ -257,7 +258,7 @@ func (k *kubelet) assemble(ctx context.Context) error {
 		volumes.Certificates = podcertificate.New(ctx, podcertificate.Config{
 			Client: k.client, Node: k.keeper.Node, Changed: refresh,
 			Event: func(pod *v1.Pod, eventType, reason, message string) {
-				k.events.container(pod, "", eventType, reason, message)
+				k.events.Container(pod, "", eventType, reason, message)
 			},
 		})
 	}
@@ -269,21 +270,22 @@ func (k *kubelet) assemble(ctx context.Context) error {
 	}
 	config := worker.Config{
 		Runtime: k.cri.Runtime, Observer: k.observer, Builder: k.builder(), Cgroups: groups,
-		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.container, Parallel: k.parallelPulls()}),
+		Images:  image.New(image.Config{Service: k.cri.Images, Record: k.events.Container, Parallel: k.parallelPulls()}),
 		Volumes: volumeManager, Ledger: &allocation.Ledger{PodDir: volumeManager.PodDir}, Users: users,
 		Probes: probe.New(probe.Config{
 			Exec: k.cri.Runtime, Changed: wake,
 			Unhealthy: func(t probe.Target, message string) {
-				k.events.container(t.Pod, t.Container.Name, v1.EventTypeWarning, "Unhealthy", message)
+				k.events.Container(t.Pod, t.Container.Name, v1.EventTypeWarning, "Unhealthy", message)
 			},
 			Warned: func(t probe.Target, message string) {
-				k.events.container(t.Pod, t.Container.Name, v1.EventTypeWarning, "ProbeWarning", message)
+				k.events.Container(t.Pod, t.Container.Name, v1.EventTypeWarning, "ProbeWarning", message)
 			},
 		}),
 		Status: statuses,
 		DNS:    k.dns(), ClusterDomain: k.kc.ClusterDomain,
 		Client: k.client, Objects: objects, Mirrors: mirrors,
-		Event:          k.events.container,
+		Event:          k.events.Container,
+		Working:        k.events.Working,
 		Services:       k.services.list,
 		HostIPs:        func() []net.IP { return k.config.NodeIPs },
 		Allocatable:    k.offered,
@@ -331,7 +333,7 @@ func (k *kubelet) dns() *podnetwork.DNS {
 	dns := &podnetwork.DNS{
 		Domain: k.kc.ClusterDomain, HostConfig: *k.kc.ResolverConfig,
 		Warn: func(pod *v1.Pod, reason, message string) {
-			k.events.container(pod, "", v1.EventTypeWarning, reason, message)
+			k.events.Container(pod, "", v1.EventTypeWarning, reason, message)
 		},
 	}
 	for _, text := range k.kc.ClusterDNS {
@@ -442,7 +444,7 @@ func (k *kubelet) startStats(ctx context.Context) error {
 		High: int(*k.kc.ImageGCHighThresholdPercent), Low: int(*k.kc.ImageGCLowThresholdPercent),
 		MinAge: k.kc.ImageMinimumGCAge.Duration, MaxAge: k.kc.ImageMaximumGCAge.Duration,
 		Disk: k.imageDisk, Mounted: k.mountedImages,
-		Warn: func(reason, message string) { k.events.node(v1.EventTypeWarning, reason, message) },
+		Warn: func(reason, message string) { k.events.Node(v1.EventTypeWarning, reason, message) },
 	})
 	k.spawn(func() { collector.Run(ctx) })
 

@@ -53,15 +53,14 @@ func fitter(all []Behaviour, word string) func(Behaviour) bool {
 			return meaning
 		}
 	}
-	pattern, err := regexp.Compile(word)
-	if err != nil {
-		// Code names hold brackets and parentheses, which people paste.
-		pattern = regexp.MustCompile(regexp.QuoteMeta(word))
+	// Code names hold brackets and parentheses, which people paste.
+	matches := func(text string) bool { return strings.Contains(text, word) }
+	if pattern, err := regexp.Compile(word); err == nil {
+		matches = pattern.MatchString
 	}
 	quoted := strings.ToLower(word)
 	return func(b Behaviour) bool {
-		return pattern.MatchString(b.ID) || pattern.MatchString(b.Title) || pattern.MatchString(b.Promise) ||
-			strings.Contains(strings.ToLower(b.ID), quoted)
+		return matches(b.ID) || matches(b.Title) || matches(b.Promise) || strings.Contains(strings.ToLower(b.ID), quoted)
 	}
 }
 

@@ -13,6 +13,7 @@ func FuzzFocus(f *testing.F) {
 	f.Add("[sig-apps] Deployment should (work", "2/1")
 	f.Add("(?i)PORT$", "-1/-1")
 	f.Add("", "/")
+	f.Add("\xbe", "0") // neither a regular expression nor text
 	f.Fuzz(func(t *testing.T, word, part string) {
 		some, err := Focus(all, []string{word})
 		if (err == nil) != (len(some) > 0) {

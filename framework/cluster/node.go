@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/plumbline/plumbline/framework/cluster/v1alpha1"
 	"github.com/plumbline/plumbline/framework/launch"
+	"github.com/plumbline/plumbline/framework/machine"
 	"github.com/plumbline/plumbline/framework/machine/cgroup"
 	"github.com/plumbline/plumbline/framework/runtime"
 )
@@ -55,6 +57,15 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	node.Root = h.machine.HostPath(containerdRoot)
 	if err := node.Prepare(); err != nil {
 		return err
+	}
+	transient := map[string]fs.FileMode{h.machine.HostPath("/var/lib/kubelet/pods"): 0o750, h.machine.HostPath("/var/log/pods"): 0o755}
+	for _, dir := range node.Transient() {
+		transient[dir] = 0o711
+	}
+	for dir, mode := range transient {
+		if err := machine.Spread(dir, mode); err != nil {
+			return err
+		}
 	}
 	configs := map[string]string{
 		kubeletConfigFile: c.kubeletConfig(address.String(), spec.Resources),

@@ -112,6 +112,21 @@ func Text(name string, files map[string]string) Layer {
 	}}
 }
 
+// MountPoints is a layer of what a pod's containers have mounted over. Where an image lacks
+// it, it is made in each container's own file system, when that starts.
+func MountPoints() Layer {
+	directories := []string{"proc", "sys", "dev", "etc", "var/run/secrets/kubernetes.io/serviceaccount"}
+	files := map[string]string{"/etc/hosts": "", "/etc/hostname": "", "/etc/resolv.conf": ""}
+	return Layer{name: "mount-points", based: onValues(directories, files), fill: func(_ context.Context, _ Builder, root string) error {
+		for _, dir := range directories {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				return err
+			}
+		}
+		return writeFiles(root, files)
+	}}
+}
+
 func writeFiles(root string, files map[string]string) error {
 	for path, content := range files {
 		path = filepath.Join(root, path)

@@ -14,18 +14,18 @@ func Standard() Set {
 	return Set{Name: "standard", Recipes: []Recipe{
 		{
 			Names:  []string{Pause},
-			Layers: []Layer{CProgram("pause", "fixtures/images/pause/pause.c")},
+			Layers: []Layer{MountPoints(), CProgram("pause", "fixtures/images/pause/pause.c")},
 			Config: v1.Config{Entrypoint: []string{"/pause"}, Env: []string{PathEnv}, User: "65535:65535", WorkingDir: "/"},
 		},
 		{
 			Names:  []string{"registry.k8s.io/coredns/coredns:v1.15.0"},
-			Layers: []Layer{CoreDNS()},
+			Layers: []Layer{MountPoints(), CoreDNS()},
 			Config: v1.Config{Entrypoint: []string{"/coredns"}, Env: []string{PathEnv}, WorkingDir: "/",
 				ExposedPorts: map[string]struct{}{"53/tcp": {}, "53/udp": {}}},
 		},
 		{
 			Names:  []string{"plumbline.dev/agent:v1"},
-			Layers: []Layer{Text("tmp", map[string]string{"/tmp/.keep": ""}), GoProgram("agent", "fixtures/images/agent")},
+			Layers: []Layer{MountPoints(), Text("tmp", map[string]string{"/tmp/.keep": ""}), GoProgram("agent", "fixtures/images/agent")},
 			Config: v1.Config{Entrypoint: []string{"/agent"}, Cmd: []string{"serve"}, Env: []string{PathEnv}, WorkingDir: "/"},
 		},
 		BusyboxImage("docker.io/library/busybox:1.36", "docker.io/library/busybox:latest"),

@@ -87,6 +87,16 @@ func copyFile(from, to string) error {
 	return out.Close()
 }
 
+// Transient are the directories below Root in which each container has one of its own.
+func (n Node) Transient() []string {
+	return []string{
+		filepath.Join(n.Root, snapshotDir, "snapshots"),
+		filepath.Join(n.Root, "io.containerd.grpc.v1.cri", "sandboxes"),
+		filepath.Join(n.Root, "io.containerd.grpc.v1.cri", "containers"),
+		filepath.Join(n.Root, "io.containerd.runtime.v2.task", "k8s.io"),
+	}
+}
+
 // Argv is containerd's command line.
 func (n Node) Argv() []string {
 	return []string{n.Assets.Binaries.Path("containerd"), "--config", ConfigFile, "--log-level", "warn"}

@@ -53,6 +53,8 @@ type Config struct {
 	Mirrors *podsource.Mirrors
 	// Event records an event on a pod, or on one of its containers if one is named.
 	Event func(pod *v1.Pod, container, eventType, reason, message string)
+	// Working is told when a pod is worked on, and done when that is over.
+	Working func() (done func())
 	// Services lists the cluster's services; it waits until they are known.
 	Services func(ctx context.Context) ([]*v1.Service, error)
 	HostIPs  func() []net.IP

@@ -88,7 +88,7 @@ func newRig(t *testing.T, pod *v1.Pod) *rig {
 		Status:  status.NewManager(ctx, r.client, func(p *v1.Pod) *v1.Pod { return p }),
 		Cgroups: cgroup.NewPods(cgroup.PodsConfig{}),
 		DNS:     &podnetwork.DNS{Warn: func(*v1.Pod, string, string) {}},
-		Client:  r.client, Event: func(*v1.Pod, string, string, string, string) {},
+		Client:  r.client, Event: func(*v1.Pod, string, string, string, string) {}, Working: func() func() { return func() {} },
 		Services:    func(context.Context) ([]*v1.Service, error) { return nil, nil },
 		HostIPs:     func() []net.IP { return []net.IP{net.ParseIP("10.77.1.1")} },
 		Allocatable: none, RuntimeName: "fake", LongestBackOff: 5 * time.Minute,

@@ -92,8 +92,7 @@ func (s *session) scrape(ctx context.Context) (histograms, error) {
 
 // parseHistograms reads Prometheus' text format.
 func parseHistograms(text io.Reader) (histograms, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(text)
+	families, err := parseFamilies(text)
 	if err != nil {
 		return nil, fmt.Errorf("the scheduler's metrics: %w", err)
 	}
@@ -107,6 +106,17 @@ func parseHistograms(text io.Reader) (histograms, error) {
 		}
 	}
 	return all, nil
+}
+
+// parseFamilies turns the library's panics, which samples without a name cause, into errors.
+func parseFamilies(text io.Reader) (families map[string]*dto.MetricFamily, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("not in Prometheus' text format: %v", fault)
+		}
+	}()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(text)
 }
 
 func (all histograms) add(name string, metric *dto.Metric) {

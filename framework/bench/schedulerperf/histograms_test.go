@@ -14,6 +14,7 @@ func FuzzHistograms(f *testing.F) {
 		"scheduler_plugin_execution_duration_seconds_count{plugin=\"a\"} 3\n"
 	f.Add([]byte(text), []byte(text))
 	f.Add([]byte("# TYPE x histogram\nx_bucket{le=\"NaN\"} -1\nx_count 1e400\n"), []byte(text))
+	f.Add([]byte(""), []byte("# TYPE a histogram\n{}")) // the library panics
 	f.Fuzz(func(_ *testing.T, before, after []byte) {
 		earlier, err := parseHistograms(bytes.NewReader(before))
 		if err != nil {
