@@ -236,6 +236,16 @@ func TestFiguresThatAreNotCaredForAreNotShown(t *testing.T) {
 	}
 }
 
+func TestTooFewRunsForANoiseFloorAreToldOf(t *testing.T) {
+	plan := Plan{Contenders: []string{"ours", "reference"}, Runs: 3, FloorRuns: 2}
+	result := contest(t, plan, simulated(1, 0.01, map[string]float64{"ours": 100, "reference": 50}))
+	var out strings.Builder
+	const want = "noise floor, ours against itself: not found out, 2 completed runs of both are too few, it takes 3\n"
+	if err := result.WriteTable(&out); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("%v: %q lacks %q", err, out.String(), want)
+	}
+}
+
 func TestHeightOfANoiseFloor(t *testing.T) {
 	for floor, want := range map[float64]string{0: "-", 0.031: "±3.1%", 0.5: "±50.0%", 1: "2.0 times", 7.6: "8.6 times"} {
 		if got := height(floor); got != want {

@@ -91,21 +91,25 @@ func (r *Result) writeHead(to io.Writer) error {
 
 // writeFloor says what the first contender against itself says of the machine.
 func (r *Result) writeFloor(to io.Writer) error {
+	if len(r.NoiseFloor) == 0 {
+		return nil
+	}
 	seen, judged, widest := 0, 0, 0
 	for i, c := range r.NoiseFloor {
-		if !c.judges() {
+		if !c.judges() || c.Verdict == NotFoundOut {
 			continue
 		}
 		judged++
 		if c.Verdict == Better || c.Verdict == Worse {
 			seen++
 		}
-		if !r.NoiseFloor[widest].judges() || c.reach() > r.NoiseFloor[widest].reach() {
+		if judged == 1 || c.reach() > r.NoiseFloor[widest].reach() {
 			widest = i
 		}
 	}
 	if judged == 0 {
-		return nil
+		_, err := fmt.Fprintf(to, "noise floor, %s against itself: not found out, %s\n", r.Contenders[0], r.NoiseFloor[0].Reason)
+		return err
 	}
 	_, err := fmt.Fprintf(to, "noise floor, %s against itself: a difference seen in %d of %d main figures; the highest is %s, of %s\n",
 		r.Contenders[0], seen, judged, height(r.NoiseFloor[widest].reach()), r.NoiseFloor[widest].What)
