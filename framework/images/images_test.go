@@ -114,6 +114,20 @@ func TestASetIsBuiltOnceAndKeepsItsContent(t *testing.T) {
 	}
 }
 
+func TestMountPointsAreEmpty(t *testing.T) {
+	set := images.Set{Name: "test", Recipes: []images.Recipe{{Names: []string{"example.org/a:1"}, Layers: []images.Layer{images.MountPoints()}}}}
+	built, err := newBuilder(t).Build(t.Context(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := files(t, built, "example.org/a:1")
+	for _, path := range []string{"/proc/", "/sys/", "/dev/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/var/run/secrets/kubernetes.io/serviceaccount/"} {
+		if content, has := got[path]; !has || content != "" {
+			t.Errorf("%s is there: %t, with %q", path, has, content)
+		}
+	}
+}
+
 func TestTwoLayersOfOneNameMustBeTheSame(t *testing.T) {
 	set := images.Set{Name: "test", Recipes: []images.Recipe{{Names: []string{"example.org/a:1"}, Layers: []images.Layer{
 		images.Text("x", map[string]string{"/a": "1"}), images.Text("x", map[string]string{"/a": "2"}),
