@@ -17,12 +17,14 @@ GOTESTSUM  := gotest.tools/gotestsum@v1.13.0
 JUNIT      := artifacts/junit
 UNIT       := $$(go list ./... | grep -v /e2e)
 
-# Processes that run the suites side by side, and what else to tell who runs them:
-# make e2e GINKGO_FLAGS='--repeat=4 --focus=rolling'
+# Processes that run the suites side by side, how often to run them again, and what else to
+# tell who runs them:
+# make e2e REPEAT=4 GINKGO_FLAGS='--focus=rolling'
 # make conformance CONFORMANCE_FLAGS='--focus sig-apps --retries 1'
 # make matrix MATRIX_FLAGS='--combination=reference'
 # make bench-scheduler SCHEDULER_FLAGS='--workload PodAffinity/5000Nodes --runs 10 --pods-first'
 PROCS             ?= 4
+REPEAT            ?= 0
 GINKGO_FLAGS      ?=
 CONFORMANCE_FLAGS ?=
 DIFFERENTIAL_FLAGS ?=
@@ -47,7 +49,7 @@ binary:
 .PHONY: e2e
 e2e: build suites ## boot a cluster and run the suites against it
 	@mkdir -p $(JUNIT)
-	env -u KUBECONFIG -u PLUMB_CLUSTER bin/ginkgo run --procs=$(PROCS) --timeout=30m --poll-progress-after=60s \
+	env -u KUBECONFIG -u PLUMB_CLUSTER bin/ginkgo run --procs=$(PROCS) --repeat=$(REPEAT) --timeout=$$((30 * ($(REPEAT) + 1)))m --poll-progress-after=60s \
 		--output-dir=$(JUNIT) --junit-report=e2e.xml $(GINKGO_FLAGS) bin/e2e.test
 
 .PHONY: matrix
