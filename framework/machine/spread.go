@@ -13,7 +13,8 @@ import (
 // pods, and has its file system put each of them into a part of its own. That matters to
 // ext4 without a journal: it does not take an inode again within minutes of its deletion,
 // and looks at all of those near a new file's directory one by one before it finds another.
-// Other file systems are left to choose for themselves.
+// Other file systems are left to choose for themselves. It fails where the directory cannot
+// be made.
 func Spread(path string, mode os.FileMode) error {
 	if err := os.MkdirAll(path, mode); err != nil {
 		return err
@@ -26,12 +27,9 @@ func Spread(path string, mode os.FileMode) error {
 	if !withoutJournal(directory) {
 		return nil
 	}
-	flags, err := unix.IoctlGetUint32(int(directory.Fd()), unix.FS_IOC_GETFLAGS)
-	if err != nil {
-		return fmt.Errorf("flags of %s: %w", path, err)
-	}
-	if err := unix.IoctlSetPointerInt(int(directory.Fd()), unix.FS_IOC_SETFLAGS, int(flags|topDirectory)); err != nil {
-		return fmt.Errorf("set flags of %s: %w", path, err)
+	if flags, err := unix.IoctlGetUint32(int(directory.Fd()), unix.FS_IOC_GETFLAGS); err == nil {
+		// Where it cannot be set, everything is only slower.
+		_ = unix.IoctlSetPointerInt(int(directory.Fd()), unix.FS_IOC_SETFLAGS, int(flags|topDirectory))
 	}
 	return nil
 }
