@@ -196,14 +196,16 @@ func (w *worker) createSandbox(ctx context.Context, pod *v1.Pod, config *runtime
 		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 		return err
 	}
-	id, err := w.m.c.Runtime.RunPodSandbox(ctx, config, runtimeHandler)
+	begun, giveUp := reluctant(ctx)
+	defer giveUp()
+	id, err := w.m.c.Runtime.RunPodSandbox(begun, config, runtimeHandler)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox", fmt.Sprintf("Failed to create pod sandbox: %v", err))
 		}
 		return fmt.Errorf("create the pod sandbox: %w", err)
 	}
-	response, err := w.m.c.Runtime.PodSandboxStatus(ctx, id, false)
+	response, err := w.m.c.Runtime.PodSandboxStatus(begun, id, false)
 	if err != nil {
 		w.m.c.Event(pod, "", v1.EventTypeWarning, "FailedPodSandBoxStatus", fmt.Sprintf("Unable to get pod sandbox status: %v", err))
 		return err
@@ -323,7 +325,9 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, start lifecycl
 		w.hooking[id] = true
 		w.mu.Unlock()
 	}
-	if err := w.m.c.Runtime.StartContainer(ctx, id); err != nil {
+	begun, giveUp := reluctant(ctx)
+	defer giveUp()
+	if err := w.m.c.Runtime.StartContainer(begun, id); err != nil {
 		err = plain(err)
 		w.m.c.Event(pod, c.Name, v1.EventTypeWarning, "Failed", fmt.Sprintf("Error: %v", err))
 		w.look(ctx, sandbox.Id, id)
@@ -339,6 +343,20 @@ func (w *worker) startContainer(ctx context.Context, pod *v1.Pod, start lifecycl
 	return nil
 }
 
+// reluctant returns a context for a start, which ends only some time after its parent:
+// containerd keeps a container, or a sandbox's, whose start is given up just when it has been
+// made, counts it as running and neither stops nor removes it. It takes a start that hangs
+// to be given up.
+func reluctant(ctx context.Context) (context.Context, context.CancelFunc) {
+	const patience = 10 * time.Second
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(patience, cancel)
+		context.AfterFunc(later, func() { timer.Stop() })
+	})
+	return later, func() { stop(); cancel() }
+}
+
 // plain takes off what gRPC puts around an error.
 func plain(err error) error {
 	text := err.Error()
@@ -348,9 +366,10 @@ func plain(err error) error {
 	return err
 }
 
-// look takes in a container's status without waiting for the runtime's event.
+// look takes in a container's status without waiting for the runtime's event. Whoever stops the
+// pod next has to know of it too, so it is not given up either.
 func (w *worker) look(ctx context.Context, sandboxID, id string) {
-	if response, err := w.m.c.Runtime.ContainerStatus(ctx, id, false); err == nil {
+	if response, err := w.m.c.Runtime.ContainerStatus(context.WithoutCancel(ctx), id, false); err == nil {
 		w.m.c.Observer.ObserveContainer(sandboxID, response.Status)
 	}
 }

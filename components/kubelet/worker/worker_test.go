@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -34,7 +35,16 @@ import (
 )
 
 // fakeRuntime is a runtime whose event stream stays open and silent.
-type fakeRuntime struct{ *critesting.FakeRuntimeService }
+type fakeRuntime struct {
+	*critesting.FakeRuntimeService
+	// starting is called while a container starts.
+	starting func(ctx context.Context)
+}
+
+func (f fakeRuntime) StartContainer(ctx context.Context, id string) error {
+	f.starting(ctx)
+	return f.FakeRuntimeService.StartContainer(ctx, id)
+}
 
 func (f fakeRuntime) GetContainerEvents(ctx context.Context, _ chan *runtimeapi.ContainerEventResponse, established func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {
 	established(nil)
@@ -53,6 +63,8 @@ type rig struct {
 	verdict *status.Verdict
 	// refusal is why resizes are not granted.
 	refusal string
+	// starting, if set, is called while a container starts.
+	starting func(ctx context.Context)
 }
 
 func newRig(t *testing.T, pod *v1.Pod) *rig {
@@ -65,7 +77,11 @@ func newRig(t *testing.T, pod *v1.Pod) *rig {
 		t.Fatal(err)
 	}
 	wake := func(uid types.UID) { r.pods.Wake(uid) }
-	service := fakeRuntime{r.runtime}
+	service := fakeRuntime{r.runtime, func(ctx context.Context) {
+		if r.starting != nil {
+			r.starting(ctx)
+		}
+	}}
 	observer := runtime.NewObserver(service, wake)
 	none := func() v1.ResourceList { return nil }
 	root := t.TempDir()
@@ -182,6 +198,42 @@ func TestPodLivesAndIsDeleted(t *testing.T) {
 			t.Error("the worker did not end")
 		}
 	}
+}
+
+func TestStartOfADeletedPodIsNotGivenUp(t *testing.T) {
+	pod := testPod(v1.RestartPolicyAlways)
+	r := newRig(t, pod)
+	r.starting = func(ctx context.Context) {
+		deleted := pod.DeepCopy()
+		now, grace := metav1.Now(), int64(0)
+		deleted.DeletionTimestamp, deleted.DeletionGracePeriodSeconds = &now, &grace
+		r.pods.Set(deleted)
+		const soon = 100 * time.Millisecond // the worker gives up what it does at once
+		select {
+		case <-ctx.Done():
+			t.Error("the start is given up")
+		case <-time.After(soon):
+		}
+	}
+	r.pods.Set(pod)
+	r.await("deleted", func(p *v1.Pod) bool { return p == nil })
+	if calls := r.runtime.GetCalls(); !slices.Contains(calls, "StopContainer") {
+		t.Errorf("the container is not stopped: %v", calls)
+	}
+}
+
+func TestStartThatHangsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		begun, giveUp := reluctant(ctx)
+		defer giveUp()
+		at := time.Now()
+		cancel()
+		<-begun.Done()
+		if waited := time.Since(at); waited != 10*time.Second {
+			t.Errorf("given up after %s", waited)
+		}
+	})
 }
 
 func TestPodWithoutSandboxIsTriedAgain(t *testing.T) {
