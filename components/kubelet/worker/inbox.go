@@ -28,7 +28,7 @@ func (w *worker) update(pod *v1.Pod) {
 	changed := before.Generation != pod.Generation || !equality.Semantic.DeepEqual(before.Spec, pod.Spec)
 	if changed || !sameMap(before.Labels, pod.Labels) || !sameMap(before.Annotations, pod.Annotations) {
 		// The downward API shows labels and annotations.
-		w.stale = true
+		w.changes++
 	}
 	w.mu.Unlock()
 	if terminal(before.Status.Phase) != terminal(pod.Status.Phase) || before.DeletionTimestamp == nil && pod.DeletionTimestamp != nil ||
@@ -37,10 +37,25 @@ func (w *worker) update(pod *v1.Pod) {
 	}
 }
 
+// snapshot is the pod with what was granted to it, and how much has changed until now.
+func (w *worker) snapshot() (pod *v1.Pod, changes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.grantedLocked(), w.changes
+}
+
+// cover notes that what had changed until a snapshot is being carried out.
+func (w *worker) cover(changes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.covered = changes
+}
+
+// isStale says whether there is a change that is not carried out.
 func (w *worker) isStale() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.stale
+	return w.changes != w.covered
 }
 
 func sameGrace(a, b *v1.Pod) bool {
@@ -84,7 +99,7 @@ func (w *worker) remove() {
 
 func (w *worker) refresh() {
 	w.mu.Lock()
-	w.stale = true
+	w.changes++
 	w.mu.Unlock()
 	w.poke()
 }

@@ -27,9 +27,6 @@ import (
 // carryOut does what a plan says. It runs beside the loop.
 func (w *worker) carryOut(ctx context.Context, pod *v1.Pod, plan lifecycle.Plan) outcome {
 	defer w.m.c.Working()()
-	w.mu.Lock()
-	w.stale = false
-	w.mu.Unlock()
 	if w.m.c.Objects != nil {
 		w.m.c.Objects.Hold(pod.UID, objectcache.RefsOf(pod))
 	}

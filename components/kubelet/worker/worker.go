@@ -79,9 +79,10 @@ type worker struct {
 	removed bool
 	verdict *status.Verdict
 	grace   *int64
-	stale   bool
-	phase   phase
-	held    map[string]lifecycle.Held
+	// changes counts what the pod's volumes have to follow; covered is how many they do.
+	changes, covered int
+	phase            phase
+	held             map[string]lifecycle.Held
 	// counted says that the pod was admitted and takes part in later admissions.
 	counted bool
 	// hooking are containers whose postStart hook has not ended.
@@ -89,7 +90,9 @@ type worker struct {
 	resizing resizing
 
 	// What follows belongs to the loop alone.
-	admitted  bool
+	admitted bool
+	// seen is how many changes the pod has that this step works on.
+	seen      int
 	op        *operation
 	outcomes  chan outcome
 	retry     time.Duration
@@ -239,7 +242,7 @@ func (w *worker) step(ctx context.Context) (finished bool) {
 	if w.phase == syncing {
 		w.askForMore()
 	}
-	pod = w.granted()
+	pod, w.seen = w.snapshot()
 	state := w.m.c.Observer.Get(w.uid)
 	switch w.phase {
 	case syncing:
@@ -387,6 +390,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, state *runtime.Pod) {
 		w.later(plan.Again)
 		return
 	}
+	w.cover(w.seen)
 	w.begin(ctx, 0, func(ctx context.Context) outcome { return w.carryOut(ctx, pod, plan) })
 }
 

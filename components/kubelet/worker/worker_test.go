@@ -222,6 +222,22 @@ func TestStartOfADeletedPodIsNotGivenUp(t *testing.T) {
 	}
 }
 
+func TestChangeAfterTheLookIsNotLost(t *testing.T) {
+	pod := testPod(v1.RestartPolicyAlways)
+	w := newWorker(newRig(t, pod).pods, pod)
+	_, seen := w.snapshot()
+	changed := pod.DeepCopy()
+	changed.Labels = map[string]string{"app": "shop"}
+	w.update(changed)
+	if w.cover(seen); !w.isStale() {
+		t.Error("the change counts as carried out")
+	}
+	_, seen = w.snapshot()
+	if w.cover(seen); w.isStale() {
+		t.Error("the change never counts as carried out")
+	}
+}
+
 func TestStartThatHangsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
