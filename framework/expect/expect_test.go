@@ -114,6 +114,8 @@ func TestHistoryJudgesEveryState(t *testing.T) {
 	if err := w.Client().Delete(t.Context(), newPod("b")); err != nil {
 		t.Fatal(err)
 	}
+	// The fake API server's lists have no version, by which a history knows what it lacks.
+	gomega.NewWithT(t).Eventually(history.Changes).Should(gomega.HaveLen(3))
 	var seen []string
 	err = history.Judge(t.Context(), func(s State) error {
 		var pods []string
