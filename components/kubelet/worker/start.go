@@ -348,8 +348,11 @@ func reluctant(ctx context.Context) (context.Context, context.CancelFunc) {
 	const patience = 10 * time.Second
 	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(patience, cancel)
-		context.AfterFunc(later, func() { timer.Stop() })
+		select {
+		case <-time.After(patience):
+			cancel()
+		case <-later.Done():
+		}
 	})
 	return later, func() { stop(); cancel() }
 }

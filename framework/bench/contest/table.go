@@ -91,12 +91,13 @@ func (r *Result) writeHead(to io.Writer) error {
 
 // writeFloor says what the first contender against itself says of the machine.
 func (r *Result) writeFloor(to io.Writer) error {
-	if len(r.NoiseFloor) == 0 {
-		return nil
-	}
-	seen, judged, widest := 0, 0, 0
+	seen, judged, widest, reason := 0, 0, 0, ""
 	for i, c := range r.NoiseFloor {
-		if !c.judges() || c.Verdict == NotFoundOut {
+		if !c.judges() {
+			continue
+		}
+		if c.Verdict == NotFoundOut {
+			reason = c.Reason
 			continue
 		}
 		judged++
@@ -107,8 +108,11 @@ func (r *Result) writeFloor(to io.Writer) error {
 			widest = i
 		}
 	}
+	if judged == 0 && reason == "" {
+		return nil
+	}
 	if judged == 0 {
-		_, err := fmt.Fprintf(to, "noise floor, %s against itself: not found out, %s\n", r.Contenders[0], r.NoiseFloor[0].Reason)
+		_, err := fmt.Fprintf(to, "noise floor, %s against itself: not found out, %s\n", r.Contenders[0], reason)
 		return err
 	}
 	_, err := fmt.Fprintf(to, "noise floor, %s against itself: a difference seen in %d of %d main figures; the highest is %s, of %s\n",
