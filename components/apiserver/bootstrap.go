@@ -32,7 +32,8 @@ func (s *server) startBootstrap(ctx context.Context) {
 	go func() {
 		retry := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Cap: time.Second, Steps: 1 << 20}
 		err := wait.ExponentialBackoffWithContext(ctx, retry, func(ctx context.Context) (bool, error) {
-			err := errors.Join(s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx), s.ensureServiceCIDR(ctx), s.ensureTrust(ctx), flowcontrol.Ensure(ctx, s.direct, s.scheme.Default))
+			// The flows of requests first: from when the server listens, they decide who is served.
+			err := errors.Join(flowcontrol.Ensure(ctx, s.direct, s.scheme.Default), s.ensureNamespaces(ctx), s.ensurePriorityClasses(ctx), s.ensureRoles(ctx), s.ensureServiceCIDR(ctx), s.ensureTrust(ctx))
 			if err != nil {
 				klog.ErrorS(err, "The objects every cluster has cannot be stored yet")
 			}

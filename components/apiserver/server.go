@@ -64,7 +64,7 @@ type server struct {
 // Run serves until ctx is done.
 func Run(ctx context.Context, config *Config) error {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	s, err := newServer(config)
+	s, err := newServer(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func Run(ctx context.Context, config *Config) error {
 	return err
 }
 
-func newServer(config *Config) (*server, error) {
+func newServer(ctx context.Context, config *Config) (*server, error) {
 	on := features.On(config.Server.ComponentGlobalsRegistry.FeatureGateFor(config.Server.ComponentName))
 	s := &server{config: config, features: on, entries: resource.Enabled(resources.All(), on), stores: map[schema.GroupResource]*genericregistry.Store{}, rolesReady: make(chan struct{})}
 	s.direct = s.storeOf
@@ -98,14 +98,14 @@ func newServer(config *Config) (*server, error) {
 	s.published = openapi.NewPublisher(s.scheme)
 	s.layout = newEtcdLayout(config.Etcd, s.codecs, s.entries)
 	s.proxied = newProxyTransport()
-	if err := s.newGeneric(); err != nil {
+	if err := s.newGeneric(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // newGeneric makes the configuration that all servers of the chain share.
-func (s *server) newGeneric() error {
+func (s *server) newGeneric(ctx context.Context) error {
 	g := genericapiserver.NewConfig(s.codecs)
 	s.generic = g
 	if err := s.config.Server.ApplyTo(g); err != nil {
@@ -131,6 +131,7 @@ func (s *server) newGeneric() error {
 		return err
 	}
 	s.layout.counts = g.StorageObjectCountTracker
+	awaitEtcd(ctx, s.config.Etcd.StorageConfig.Transport.ServerList)
 	if err := s.config.Etcd.ApplyTo(g); err != nil {
 		return err
 	}

@@ -26,22 +26,24 @@ type Objects interface {
 }
 
 // Ensure creates what is missing, and brings back the spec of the mandatory objects and of those
-// suggested ones whose annotation allows it. Levels come before the schemas that refer to them.
+// suggested ones whose annotation allows it. Schemas come before the levels that they refer to:
+// each level leaves less to the one that catches all, which turns away what it has no seat for,
+// and so must be left with what no schema knows.
 func Ensure(ctx context.Context, objects Objects, complete func(runtime.Object)) error {
 	levels, schemas := flowcontrolv1.Resource("prioritylevelconfigurations"), flowcontrolv1.Resource("flowschemas")
 	e := ensurer{objects, complete}
 	var errs []error
-	for _, level := range bootstrap.MandatoryPriorityLevelConfigurations {
-		errs = append(errs, e.ensure(ctx, levels, level.DeepCopy(), true))
-	}
-	for _, level := range bootstrap.SuggestedPriorityLevelConfigurations {
-		errs = append(errs, e.ensure(ctx, levels, level.DeepCopy(), false))
-	}
 	for _, flow := range bootstrap.MandatoryFlowSchemas {
 		errs = append(errs, e.ensure(ctx, schemas, flow.DeepCopy(), true))
 	}
 	for _, flow := range bootstrap.SuggestedFlowSchemas {
 		errs = append(errs, e.ensure(ctx, schemas, flow.DeepCopy(), false))
+	}
+	for _, level := range bootstrap.MandatoryPriorityLevelConfigurations {
+		errs = append(errs, e.ensure(ctx, levels, level.DeepCopy(), true))
+	}
+	for _, level := range bootstrap.SuggestedPriorityLevelConfigurations {
+		errs = append(errs, e.ensure(ctx, levels, level.DeepCopy(), false))
 	}
 	return errors.Join(errs...)
 }
