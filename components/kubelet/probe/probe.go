@@ -85,6 +85,8 @@ type worker struct {
 	last       Result
 	inARow     int32
 	lastOutput string
+	// succeeded, once it ever did, is for the probing goroutine alone.
+	succeeded bool
 }
 
 // Start begins to probe a container that runs. It does nothing for a container
@@ -171,19 +173,34 @@ func (w *worker) run(ctx context.Context) {
 	if !sleep(ctx, time.Until(w.target.StartedAt.Add(time.Duration(w.spec.InitialDelaySeconds)*time.Second))) {
 		return
 	}
-	ticker := time.NewTicker(time.Duration(max(w.spec.PeriodSeconds, 1)) * time.Second)
-	defer ticker.Stop()
-	for {
-		if !w.once(ctx) {
-			return
+	period := time.Duration(max(w.spec.PeriodSeconds, 1)) * time.Second
+	turns := time.NewTicker(period)
+	defer turns.Stop()
+	inTurn := true
+	for pause := firstPause; w.once(ctx, inTurn); pause = min(2*pause, period) {
+		var early <-chan time.Time
+		if w.hurries() && pause < period {
+			early = time.After(pause)
 		}
 		select {
-		case <-ticker.C:
+		case <-turns.C:
+			inTurn = true
+		case <-early:
+			inTurn = false
 		case <-ctx.Done():
 			return
 		}
 	}
 }
+
+// firstPause is what passes between a container's first readiness probe and the next, if
+// the first failed. Each pause is twice as long as the one before it.
+const firstPause = 100 * time.Millisecond
+
+// hurries says whether the probe also runs out of turn. A readiness probe may, as
+// Kubernetes documents of periodSeconds, to have a pod ready sooner. It does until its
+// first success: few servers listen at once, and few need a whole period.
+func (w *worker) hurries() bool { return w.kind == Readiness && !w.succeeded }
 
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
@@ -199,8 +216,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// once runs the probe once and says whether to go on.
-func (w *worker) once(ctx context.Context) bool {
+// once runs the probe once and says whether to go on. Nobody is told of a failure out of
+// turn: it is no more than early.
+func (w *worker) once(ctx context.Context, inTurn bool) bool {
 	output, err := w.attempt(ctx)
 	if ctx.Err() != nil {
 		return false
@@ -216,10 +234,13 @@ func (w *worker) once(ctx context.Context) bool {
 	case err != nil:
 		// The probe could not be carried out: that says nothing about the container.
 		klog.FromContext(ctx).V(2).Info("Probe errored", "kind", w.kind, "container", w.target.Container.Name, "err", err)
-		w.manager.config.Unhealthy(w.target, fmt.Sprintf("%s probe errored and resulted in unknown state: %v", w.kind, err))
+		if inTurn {
+			w.manager.config.Unhealthy(w.target, fmt.Sprintf("%s probe errored and resulted in unknown state: %v", w.kind, err))
+		}
 		return true
 	}
-	if result == Failed {
+	w.succeeded = w.succeeded || result == Success
+	if result == Failed && inTurn {
 		w.manager.config.Unhealthy(w.target, fmt.Sprintf("%s probe failed: %s", w.kind, output))
 	}
 	return w.settle(result, output)
