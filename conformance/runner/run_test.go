@@ -83,7 +83,7 @@ func (s *stage) config(j *journal.Journal) runner.Config {
 // verdicts runs what is left and returns what came of everything.
 func (s *stage) verdicts(t *testing.T) map[string]report.Verdict {
 	t.Helper()
-	j, err := journal.Open(filepath.Join(s.dir, "journal"))
+	j, err := journal.Open(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestEverySpecComesToItsEnd(t *testing.T) {
 			t.Errorf("%q was run %d times, not %d", name, got, times)
 		}
 	}
-	records, err := journal.Read(filepath.Join(s.dir, "journal"))
+	records, err := journal.Read(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestRunnerProcess(t *testing.T) {
 		t.Skip("is run by another test")
 	}
 	s := newStage(t, dir, slow()...)
-	j, err := journal.Open(filepath.Join(dir, "journal"))
+	j, err := journal.Open(filepath.Join(dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,13 +219,13 @@ func TestAKilledRunIsResumedToTheSameEnd(t *testing.T) {
 		killAfter(t, s.dir, n)
 	}
 	// A line that was cut off in the middle must not count, nor spoil what follows.
-	torn, err := os.OpenFile(filepath.Join(s.dir, "journal"), os.O_WRONLY|os.O_APPEND, 0o644)
+	torn, err := os.OpenFile(filepath.Join(s.dir, journalName), os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprint(torn, `{"behaviour":"b passes 11","attempt":1,"report":{"Sta`)
 	torn.Close()
-	before, err := journal.Read(filepath.Join(s.dir, "journal"))
+	before, err := journal.Read(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestAKilledRunIsResumedToTheSameEnd(t *testing.T) {
 		delete(expected, name)
 	}
 	expectVerdicts(t, resumed, expected)
-	after, err := journal.Read(filepath.Join(s.dir, "journal"))
+	after, err := journal.Read(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestSeveralClustersShareARun(t *testing.T) {
 
 func TestAnInterruptedRunWritesNothingDownOfWhatItBrokeOff(t *testing.T) {
 	s := newStage(t, t.TempDir())
-	j, err := journal.Open(filepath.Join(s.dir, "journal"))
+	j, err := journal.Open(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestASetUpThatFailsEndsTheRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.dir, "broken"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	j, err := journal.Open(filepath.Join(s.dir, "journal"))
+	j, err := journal.Open(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestASetUpThatFailsEndsTheRun(t *testing.T) {
 
 func TestFailuresOfADeadClusterAreNotWrittenDown(t *testing.T) {
 	s := newStage(t, t.TempDir(), slow()...)
-	j, err := journal.Open(filepath.Join(s.dir, "journal"))
+	j, err := journal.Open(filepath.Join(s.dir, journalName))
 	if err != nil {
 		t.Fatal(err)
 	}
