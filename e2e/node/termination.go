@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -32,15 +33,6 @@ func following(ctx context.Context, s *suite.Suite, pod *corev1.Pod) io.ReadClos
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	ginkgo.DeferCleanup(stream.Close)
 	return stream
-}
-
-// ofEach puts a flag before each of its values.
-func ofEach(flag string, values []string) []string {
-	var arguments []string
-	for _, value := range values {
-		arguments = append(arguments, flag, value)
-	}
-	return arguments
 }
 
 // allOf reads a log to its end.
@@ -124,9 +116,9 @@ func terminationSpecs(s *suite.Suite) {
 			})
 		}
 		gomega.Expect(group.Wait()).To(gomega.Succeed())
-		// A process's control group bears its pod's uid.
-		const script = `grep -slF "$@" /proc/[0-9]*/cgroup | while read group; do echo "$group: $(tr '\0' ' ' < "${group%cgroup}cmdline")"; done`
-		look := append([]string{"sh", "-c", script, "look"}, ofEach("-e", uids)...)
+		// A process's control group bears its pod's uid; grep looks for each line of its pattern.
+		const script = `grep -slF "$1" /proc/[0-9]*/cgroup | while read group; do echo "$group: $(tr '\0' ' ' < "${group%cgroup}cmdline")"; done`
+		look := []string{"sh", "-c", script, "look", strings.Join(uids, "\n")}
 		// A kubelet also looks from time to time for what it was not told of.
 		gomega.Eventually(ctx, func() (string, error) { return s.Exec(ctx, observer, look...) }).
 			WithPolling(200*time.Millisecond).WithTimeout(expect.Scaled(expect.Medium)).

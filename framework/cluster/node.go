@@ -58,14 +58,8 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 	if err := node.Prepare(); err != nil {
 		return err
 	}
-	transient := map[string]fs.FileMode{h.machine.HostPath("/var/lib/kubelet/pods"): 0o750, h.machine.HostPath("/var/log/pods"): 0o755}
-	for _, dir := range node.Transient() {
-		transient[dir] = 0o711
-	}
-	for dir, mode := range transient {
-		if err := machine.Spread(dir, mode); err != nil {
-			return err
-		}
+	if err := spreadPods(h.machine, node); err != nil {
+		return err
 	}
 	configs := map[string]string{
 		kubeletConfigFile: c.kubeletConfig(address.String(), spec.Resources),
@@ -83,6 +77,20 @@ func (c *Cluster) startNode(ctx context.Context, spec v1alpha1.Machine, place ui
 		{name: Network, args: append(c.networkArgs(spec.Name), "--node-kubeconfig="+fmt.Sprintf(confFormat, "kubelet"))},
 		{name: Proxy, args: []string{"--config=" + proxyConfigFile, "--hostname-override=" + spec.Name}, ready: &launch.Probe{URL: "http://127.0.0.1:10256/healthz"}},
 	})
+}
+
+// spreadPods spreads on a machine's disk what comes and goes with its pods.
+func spreadPods(m *machine.Machine, node runtime.Node) error {
+	dirs := map[string]fs.FileMode{m.HostPath("/var/lib/kubelet/pods"): 0o750, m.HostPath("/var/log/pods"): 0o755}
+	for _, dir := range node.Transient() {
+		dirs[dir] = 0o711
+	}
+	for dir, mode := range dirs {
+		if err := machine.Spread(dir, mode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func kubeletArgs(spec v1alpha1.Machine, address string) []string {
