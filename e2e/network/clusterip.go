@@ -157,7 +157,7 @@ func clusterIPSpecs(s *suite.Suite) {
 		Promise: "After a Service is deleted its addresses and node port answer nobody.",
 		Source:  services, Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r := newRoom(ctx, s)
+		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		asNodePort(service)
@@ -173,7 +173,7 @@ func clusterIPSpecs(s *suite.Suite) {
 		}
 		for _, node := range r.nodes {
 			gomega.Eventually(ctx, func() error {
-				_, err := r.Get(ctx, suite.URL(r.NodeAddress(ctx, node), nodePort(service), "/hostname"))
+				_, err := outside.Get(ctx, suite.URL(r.NodeAddress(ctx, node), nodePort(service), "/hostname"))
 				return err
 			}).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.HaveOccurred(), "the node port of %s", node)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 
@@ -19,7 +20,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "A node port of any node reaches all of a Service's endpoints from outside, each as likely as the others.",
 		Source:  services + "#type-nodeport", Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r := newRoom(ctx, s)
+		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
 		_, service := r.servers(ctx, "web", 3, asNodePort)
 		gomega.Expect(nodePort(service)).To(gomega.BeNumerically(">=", 30000))
 		for _, node := range r.nodes {
@@ -27,7 +28,7 @@ func externalSpecs(s *suite.Suite) {
 			// No API tells when a node's proxy has come to know the last endpoint: until then the others get its share.
 			met := map[string]bool{}
 			gomega.Eventually(ctx, func() (int, error) {
-				host, err := r.Get(ctx, url)
+				host, err := outside.Get(ctx, url)
 				if err == nil {
 					met[host] = true
 				}
@@ -35,7 +36,7 @@ func externalSpecs(s *suite.Suite) {
 			}).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.Equal(3), url)
 			hosts := map[string]int{}
 			for range 150 {
-				host, err := r.Get(ctx, url)
+				host, err := outside.Get(ctx, url)
 				gomega.Expect(err).NotTo(gomega.HaveOccurred())
 				hosts[host]++
 			}
@@ -66,7 +67,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "With externalTrafficPolicy Local, a pod sees the address of the client outside, and nodes without an endpoint drop the traffic.",
 		Source:  sourceIP + "#source-ip-for-services-with-type-nodeport", Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r := newRoom(ctx, s)
+		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		asNodePort(service)
@@ -81,12 +82,12 @@ func externalSpecs(s *suite.Suite) {
 		witness.Spec.HostNetwork = true
 		r.CreateReady(ctx, witness)
 		here := r.NodeAddress(ctx, r.nodes[0])
-		client, err := r.Get(ctx, suite.URL(here, 18080, "/client"))
+		client, err := outside.Get(ctx, suite.URL(here, 18080, "/client"))
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 
 		url := suite.URL(here, nodePort(service), "/client")
-		r.answersOutside(ctx, url)
-		seen, err := r.Get(ctx, url)
+		answers(ctx, outside, url)
+		seen, err := outside.Get(ctx, url)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		gomega.Expect(hostOf(seen)).To(gomega.Equal(hostOf(client)), "the address the pod sees")
 
@@ -96,8 +97,8 @@ func externalSpecs(s *suite.Suite) {
 		later.Spec.Selector = map[string]string{"app": "web"}
 		r.Create(ctx, later)
 		there := r.NodeAddress(ctx, r.nodes[1])
-		r.answersOutside(ctx, suite.URL(there, nodePort(later), "/client"))
-		_, err = r.Get(ctx, suite.URL(there, nodePort(service), "/client"))
+		answers(ctx, outside, suite.URL(there, nodePort(later), "/client"))
+		_, err = outside.Get(ctx, suite.URL(there, nodePort(service), "/client"))
 		gomega.Expect(err).To(gomega.HaveOccurred(), "a node without an endpoint answered")
 	})
 
@@ -106,7 +107,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "A LoadBalancer Service with externalTrafficPolicy Local has a health check node port, which tells of each node whether it has an endpoint.",
 		Source:  "https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/#preserving-the-client-source-ip", Judges: []string{"kube-proxy", "kube-apiserver"},
 	}, func(ctx context.Context) {
-		r := newRoom(ctx, s)
+		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		service.Spec.Type = corev1.ServiceTypeLoadBalancer
@@ -117,7 +118,7 @@ func externalSpecs(s *suite.Suite) {
 			url := suite.URL(r.NodeAddress(ctx, r.nodes[i]), service.Spec.HealthCheckNodePort, "/")
 			var body string
 			gomega.Eventually(ctx, func() (code int) {
-				code, body, _ = r.GetStatus(ctx, url)
+				code, body, _ = outside.GetStatus(ctx, url)
 				return code
 			}).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.Equal(want), url)
 			var answer struct{ LocalEndpoints int }
@@ -142,8 +143,9 @@ func externalSpecs(s *suite.Suite) {
 	})
 }
 
-// answersOutside waits until a URL answers from outside: see routed.
-func (r room) answersOutside(ctx context.Context, url string) {
-	gomega.Eventually(ctx, func() error { _, err := r.Get(ctx, url); return err }).
+// answers waits until a URL answers from outside: see routed.
+func answers(ctx context.Context, outside suite.Outside, url string) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(ctx, func() error { _, err := outside.Get(ctx, url); return err }).
 		WithTimeout(expect.Scaled(expect.Short)).Should(gomega.Succeed(), url)
 }

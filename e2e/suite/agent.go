@@ -4,18 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/plumbline/plumbline/framework/expect"
 )
 
 // Tally is what the agent's hammer counted.
@@ -54,35 +48,6 @@ func (s *Suite) Connect(ctx context.Context, from *corev1.Pod, url string, flags
 	var attempt Attempt
 	gomega.Expect(json.Unmarshal([]byte(output), &attempt)).To(gomega.Succeed(), "%s: %v", output, err)
 	return attempt
-}
-
-// Get requests a URL from outside the cluster, on a connection of its own, and returns
-// the body. An answer other than 200 is an error.
-func (s *Suite) Get(ctx context.Context, url string) (string, error) {
-	code, body, err := s.GetStatus(ctx, url)
-	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("%s: %d: %s", url, code, body)
-	}
-	return body, err
-}
-
-// GetStatus is Get for any status code.
-func (s *Suite) GetStatus(ctx context.Context, url string) (int, string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	client := http.Client{
-		Timeout:   expect.Scaled(3 * time.Second), // the fabric answers within a millisecond, or drops
-		Transport: &http.Transport{DialContext: s.Outside.DialContext, DisableKeepAlives: true},
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return response.StatusCode, strings.TrimSpace(string(body)), err
 }
 
 // URL is http://host:port/path, with brackets where the host is an IPv6 address.

@@ -39,8 +39,8 @@ type Suite struct {
 	Dynamic   dynamic.Interface
 	// Watch waits for objects.
 	Watch expect.Watcher
-	// Outside is a place on the cluster's network that is neither pod nor node.
-	Outside Outside
+	// outside is where FromOutside's connections come from.
+	outside Dialer
 	// Machines works on the cluster's machines and components; nil where they are not
 	// this host's: see OwnMachines.
 	Machines *supervisor.Client
@@ -55,15 +55,10 @@ func (s *Suite) OwnMachines() *supervisor.Client {
 	return s.Machines
 }
 
-// Outside opens connections from outside the cluster to nodes and Services.
-type Outside interface {
-	DialContext(ctx context.Context, network, address string) (net.Conn, error)
-}
-
 // Connect reads a kubeconfig and asks the cluster for its version, so that a cluster
 // that cannot be reached is told at once. outside may be nil: then this process's own
 // network is used.
-func Connect(ctx context.Context, kubeconfig string, outside Outside) (*Suite, error) {
+func Connect(ctx context.Context, kubeconfig string, outside Dialer) (*Suite, error) {
 	if kubeconfig == "" {
 		return nil, errors.New("no cluster to test: set KUBECONFIG, or run the suites by `plumb test`")
 	}
@@ -76,9 +71,9 @@ func Connect(ctx context.Context, kubeconfig string, outside Outside) (*Suite, e
 	}
 	config.QPS = -1 // a suite waits for the cluster, not for itself
 	config.UserAgent = "plumbline-e2e"
-	s := &Suite{Config: config, Kubeconfig: kubeconfig, Outside: outside}
+	s := &Suite{Config: config, Kubeconfig: kubeconfig, outside: outside}
 	if outside == nil {
-		s.Outside = &net.Dialer{}
+		s.outside = &net.Dialer{}
 	}
 	if s.Clientset, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err

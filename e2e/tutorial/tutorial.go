@@ -140,7 +140,7 @@ func serviceSpec(s *suite.Suite) {
 		Promise: "A nginx behind a NodePort Service answers at its Service's name, its cluster IP and every node's port, and its log follows.",
 		Source:  connecting, Judges: append(all(), "kube-proxy"),
 	}, func(ctx context.Context) {
-		d := newDesk(ctx, s)
+		d, outside := newDesk(ctx, s), s.FromOutside(ctx)
 		manifest := d.file("nginx-svc.yaml", manifests.NginxService())
 		d.kubectl(ctx, "create", "-f", manifest)
 		d.kubectl(ctx, "rollout", "status", "deployment/nginx", "--timeout=60s")
@@ -163,7 +163,7 @@ func serviceSpec(s *suite.Suite) {
 		ginkgo.By("asking it from outside, at every node")
 		for _, node := range d.Nodes(ctx, 1) {
 			gomega.Eventually(ctx, func() (string, error) {
-				return d.Get(ctx, suite.URL(d.NodeAddress(ctx, node), service.Spec.Ports[0].NodePort, "/"))
+				return outside.Get(ctx, suite.URL(d.NodeAddress(ctx, node), service.Spec.Ports[0].NodePort, "/"))
 			}).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("Welcome to nginx!")) // the node's rules follow the endpoints
 		}
 		gomega.Eventually(ctx, follow).WithTimeout(expect.Scaled(expect.Short)).Should(gbytes.Say(`"GET / HTTP/1.1" 200`), "kubectl logs -f: %s", &log)
