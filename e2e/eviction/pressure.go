@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ const pressure = "https://kubernetes.io/docs/concepts/scheduling-eviction/node-p
 // The nodes of the pressed cluster. The evictionHard of a bounded machine leaves 100Mi of
 // memory, a tenth of the disk and a tenth of the process numbers.
 const (
+	memoryThreshold = 100 << 20
+
 	lowOnMemory = "node-1"
 	lowOnDisk   = "node-2"
 )
@@ -80,8 +83,10 @@ func pressureSpecs(under *suite.Suite) {
 			s.CreateReady(ctx, burstable, critical)
 			static := startStatic(ctx, s, c, holding(namespace, "static", "140Mi", 0))
 
-			// Grows for as long as it is let, and slowly enough to be seen in time.
+			// Grows for as long as it is let.
 			bestEffort := holding(namespace, "best-effort", "1Gi", 200*time.Millisecond)
+			expectHeld(ctx, s, burstable, critical, static)
+			startHigh(ctx, s, bestEffort)
 			s.Create(ctx, bestEffort)
 			gomega.Expect(s.Watch.Within(expect.Long).Until(ctx, bestEffort, beEvicted())).To(gomega.Succeed())
 			gomega.Expect(bestEffort.Status.Message).To(gomega.MatchRegexp(
@@ -120,9 +125,10 @@ func pressureSpecs(under *suite.Suite) {
 			ginkgo.DeferCleanup(func(ctx context.Context) { s.Delete(ctx, class, metav1.DeletePropagationBackground) })
 			lowly := holding(namespace, "lowly", "128Mi", 0)
 			s.CreateReady(ctx, lowly)
-			gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(lowly).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
+			expectHeld(ctx, s, lowly)
 			// Too much for both of them by half of what the lowly one has.
-			important := holding(namespace, "important", fmt.Sprint(available(ctx, s, lowOnMemory)-100<<20+64<<20), 200*time.Millisecond)
+			important := holding(namespace, "important", fmt.Sprint(available(ctx, s, lowOnMemory)-memoryThreshold+64<<20), 200*time.Millisecond)
+			startHigh(ctx, s, important)
 			important.Spec.PriorityClassName = class.Name
 			s.Create(ctx, important)
 			gomega.Expect(s.Watch.Within(expect.Long).Until(ctx, lowly, beEvicted())).To(gomega.Succeed())
@@ -199,7 +205,7 @@ func pressureSpecs(under *suite.Suite) {
 			const sample = 40
 			modest := suite.OnNode(suite.Pod(namespace, "modest", suite.AgentContainer("fork", strconv.Itoa(sample))), lowOnDisk)
 			s.CreateReady(ctx, modest)
-			gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(modest).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
+			expectHeld(ctx, s, modest)
 			after := settled()
 			each := float64(after-before) / sample
 			ginkgo.GinkgoWriter.Printf("%d process numbers were taken, %d with the sample: about %.1f by each child\n", before, after, each)
@@ -224,6 +230,23 @@ func holding(namespace, name, size string, every time.Duration) *corev1.Pod {
 	// One that the kernel ends is not to come back and be evicted then.
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	return pod
+}
+
+// expectHeld waits until pods have taken all that they are to take.
+func expectHeld(ctx context.Context, s *suite.Suite, pods ...*corev1.Pod) {
+	ginkgo.GinkgoHelper()
+	for _, pod := range pods {
+		gomega.Eventually(s.Logs).WithContext(ctx).WithArguments(pod).WithTimeout(expect.Scaled(expect.Short)).Should(gomega.ContainSubstring("holding"))
+	}
+}
+
+// startHigh has a pod of holding take at once what does no harm. From there to pressure it
+// takes two seconds, slowly enough for it to be seen in time.
+func startHigh(ctx context.Context, s *suite.Suite, pod *corev1.Pod) {
+	ginkgo.GinkgoHelper()
+	first := max(available(ctx, s, lowOnMemory)-memoryThreshold-40<<20, 0)
+	container := &pod.Spec.Containers[0]
+	container.Args = slices.Insert(container.Args, 1, fmt.Sprintf("--first=%d", first))
 }
 
 // startStatic places a pod's manifest into its node's directory and returns its mirror.

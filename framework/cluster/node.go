@@ -148,7 +148,7 @@ serializeImagePulls: false
 registerNode: true
 evictionHard: %[6]s
 # The usual five minutes are longer than most tests.
-evictionPressureTransitionPeriod: 10s
+evictionPressureTransitionPeriod: 5s
 imageGCHighThresholdPercent: 100
 `, address, pkiDirectory, runtime.Socket, c.addresses.dns, c.spec.Spec.Network.Domain, evictionHard(bounds))
 }
