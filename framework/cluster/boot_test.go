@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -87,6 +88,11 @@ func TestClustersComeAndGo(t *testing.T) {
 			})
 		}
 		if err := group.Wait(); err != nil {
+			for _, c := range pair {
+				if c != nil {
+					err = errors.Join(err, c.Down())
+				}
+			}
 			t.Fatal(err)
 		}
 		for _, c := range pair {

@@ -46,6 +46,11 @@ const lockFile = "lock"
 // claim takes a cluster's directory and empties it.
 func claim(name string) (*state, error) {
 	s := &state{name: name, dir: StateDirectory(name)}
+	root, err := lockRoot(true)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	defer root.Close()
 	for s.lock == nil {
 		if err := os.MkdirAll(s.dir, 0o755); err != nil {
 			return nil, fmt.Errorf("state directory: %w", err)
@@ -68,26 +73,61 @@ func claim(name string) (*state, error) {
 	return s, nil
 }
 
-// lockAt locks a directory that is there to stay: one that was removed between the
-// opening and the locking is fs.ErrNotExist.
+// lockRoot locks the directory of all clusters, for as long as one is claimed or removed, or
+// those of the dead are looked for: who looks holds each one's lock for a moment, as an owner
+// does. A directory that is not there is made, or else fs.ErrNotExist.
+func lockRoot(make bool) (*os.File, error) {
+	for {
+		// The last owner may remove it between any two of these steps.
+		if make {
+			if err := os.MkdirAll(StateRoot(), 0o755); errors.Is(err, fs.ErrExist) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		root, err := os.Open(StateRoot())
+		if make && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := hold(root, unix.LOCK_EX); !errors.Is(err, fs.ErrNotExist) {
+			return root, err
+		}
+	}
+}
+
+// lockAt locks a cluster's directory, unless somebody else has.
 func lockAt(dir string) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, err
-	}
-	info, err := lock.Stat()
-	if err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0 {
-		err = fs.ErrNotExist
+	if err == nil {
+		err = hold(lock, unix.LOCK_EX|unix.LOCK_NB)
 	}
 	if err != nil {
-		lock.Close()
 		return nil, err
 	}
 	return lock, nil
+}
+
+// hold locks a file that is there to stay, or closes it: one that was removed between the
+// opening and the locking is fs.ErrNotExist.
+func hold(file *os.File, how int) error {
+	err := unix.Flock(int(file.Fd()), how)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Flock(int(file.Fd()), how)
+	}
+	if err == nil {
+		var info os.FileInfo
+		if info, err = file.Stat(); err == nil && info.Sys().(*syscall.Stat_t).Nlink == 0 {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		file.Close()
+	}
+	return err
 }
 
 // empty removes what a dead owner left: its control groups and its files.
@@ -119,6 +159,15 @@ const cgroupRoot = "plumb"
 
 // release gives the directory up and removes it.
 func (s *state) release() error {
+	_ = s.empty() // what takes time, while others may claim and sweep; remove says what is left
+	if root, absent := lockRoot(false); absent == nil {
+		defer root.Close()
+	}
+	return s.remove()
+}
+
+// remove removes the directory and gives it up; the root is locked.
+func (s *state) remove() error {
 	err := s.empty()
 	if err == nil {
 		err = os.RemoveAll(s.dir)
@@ -136,10 +185,18 @@ func (s *state) release() error {
 // Sweep removes what clusters left behind whose owner was killed, and returns
 // their names.
 func Sweep() ([]string, error) {
+	root, err := lockRoot(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	states, err := stale()
 	var names []string
 	for _, s := range states {
-		err = errors.Join(err, s.release())
+		err = errors.Join(err, s.remove())
 		names = append(names, s.name)
 	}
 	return names, err
@@ -147,6 +204,14 @@ func Sweep() ([]string, error) {
 
 // Stale returns the names of clusters that Sweep would remove the leftovers of.
 func Stale() ([]string, error) {
+	root, err := lockRoot(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	states, err := stale()
 	var names []string
 	for _, s := range states {
@@ -156,12 +221,9 @@ func Stale() ([]string, error) {
 	return names, err
 }
 
-// stale locks the directories that no living owner has.
+// stale locks the directories that no living owner has; the root is locked.
 func stale() ([]*state, error) {
 	entries, err := os.ReadDir(StateRoot())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,13 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/plumbline/plumbline/framework/machine/cgroup"
 )
@@ -72,5 +75,39 @@ func TestLeftoversOfTheDeadAreSwept(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(h.Mount, s.cgroup())); !os.IsNotExist(err) {
 			t.Errorf("the control group is left in %s", h.Mount)
 		}
+	}
+}
+
+func TestClaimsAndSweepsAreOutOfEachOthersWay(t *testing.T) {
+	if err := newState(t).release(); err != nil {
+		t.Fatal(err)
+	}
+	var group errgroup.Group
+	for i := range 4 {
+		name := fmt.Sprintf("cluster-%d", i)
+		group.Go(func() error {
+			for range 50 {
+				if swept, err := Sweep(); err != nil || len(swept) > 0 {
+					return fmt.Errorf("swept %v, which are alive: %w", swept, err)
+				}
+				if _, err := Stale(); err != nil {
+					return err
+				}
+				s, err := claim(name)
+				if err != nil {
+					return err
+				}
+				if err := s.release(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(StateRoot()); !os.IsNotExist(err) {
+		t.Errorf("the state root is left: %v", err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Hierarchy is one mounted tree of control groups.
@@ -121,7 +123,21 @@ func Create(path string, limits Limits) (*Group, error) {
 // Hierarchies are the trees that the group is in.
 func (g *Group) Hierarchies() []Hierarchy { return g.hierarchies }
 
+// makeIn makes the group in a tree. Whoever removes another group removes parents that are
+// left empty, perhaps just before this one would have been in them: then it starts anew.
 func (g *Group) makeIn(h Hierarchy) error {
+	const tries = 20
+	var err error
+	for range tries {
+		if err = g.descend(h); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	return err
+}
+
+// descend makes the group's parents and the group.
+func (g *Group) descend(h Hierarchy) error {
 	dir := h.Mount
 	for name := range strings.SplitSeq(strings.Trim(g.path, "/"), "/") {
 		if h.Unified {
