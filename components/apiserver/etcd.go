@@ -33,6 +33,6 @@ func awaitEtcd(ctx context.Context, servers []string) {
 				return true, connection.Close()
 			}
 		}
-		return len(addresses) == 0, nil
+		return false, nil
 	})
 }

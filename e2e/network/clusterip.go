@@ -157,7 +157,7 @@ func clusterIPSpecs(s *suite.Suite) {
 		Promise: "After a Service is deleted its addresses and node port answer nobody.",
 		Source:  services, Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
+		outside, r := s.FromOutside(ctx), newRoom(ctx, s)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		asNodePort(service)

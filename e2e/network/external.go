@@ -20,7 +20,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "A node port of any node reaches all of a Service's endpoints from outside, each as likely as the others.",
 		Source:  services + "#type-nodeport", Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
+		outside, r := s.FromOutside(ctx), newRoom(ctx, s)
 		_, service := r.servers(ctx, "web", 3, asNodePort)
 		gomega.Expect(nodePort(service)).To(gomega.BeNumerically(">=", 30000))
 		for _, node := range r.nodes {
@@ -67,7 +67,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "With externalTrafficPolicy Local, a pod sees the address of the client outside, and nodes without an endpoint drop the traffic.",
 		Source:  sourceIP + "#source-ip-for-services-with-type-nodeport", Judges: []string{"kube-proxy"},
 	}, func(ctx context.Context) {
-		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
+		outside, r := s.FromOutside(ctx), newRoom(ctx, s)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		asNodePort(service)
@@ -107,7 +107,7 @@ func externalSpecs(s *suite.Suite) {
 		Promise: "A LoadBalancer Service with externalTrafficPolicy Local has a health check node port, which tells of each node whether it has an endpoint.",
 		Source:  "https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/#preserving-the-client-source-ip", Judges: []string{"kube-proxy", "kube-apiserver"},
 	}, func(ctx context.Context) {
-		r, outside := newRoom(ctx, s), s.FromOutside(ctx)
+		outside, r := s.FromOutside(ctx), newRoom(ctx, s)
 		r.server(ctx, "web", r.nodes[0])
 		service := suite.Service(r.namespace, "web")
 		service.Spec.Type = corev1.ServiceTypeLoadBalancer

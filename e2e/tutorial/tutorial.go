@@ -140,7 +140,7 @@ func serviceSpec(s *suite.Suite) {
 		Promise: "A nginx behind a NodePort Service answers at its Service's name, its cluster IP and every node's port, and its log follows.",
 		Source:  connecting, Judges: append(all(), "kube-proxy"),
 	}, func(ctx context.Context) {
-		d, outside := newDesk(ctx, s), s.FromOutside(ctx)
+		outside, d := s.FromOutside(ctx), newDesk(ctx, s)
 		manifest := d.file("nginx-svc.yaml", manifests.NginxService())
 		d.kubectl(ctx, "create", "-f", manifest)
 		d.kubectl(ctx, "rollout", "status", "deployment/nginx", "--timeout=60s")

@@ -63,8 +63,13 @@ func (m *measurement) firstUse(ctx context.Context, begun time.Time, w *workload
 	return group.Wait()
 }
 
-// askAgain is the pause after a question that got no answer.
-const askAgain = 5 * time.Millisecond
+// askAgain is the pause after a question that got no answer, and answerWithin how long one is
+// waited for: a server answers in a millisecond, but a question that is lost before it listens
+// would be waited for by a resolver for five seconds.
+const (
+	askAgain     = 5 * time.Millisecond
+	answerWithin = 200 * time.Millisecond
+)
 
 // awaitDNS returns when the cluster's DNS server has answered a question that came
 // by way of its Service.
@@ -90,7 +95,9 @@ func (w *workload) awaitDNS(ctx context.Context, supervised *supervisor.Client) 
 	ctx, cancel := context.WithTimeout(ctx, expect.Scaled(expect.Medium))
 	defer cancel()
 	for {
-		_, err := resolver.LookupNetIP(ctx, "ip4", question)
+		attempt, cancel := context.WithTimeout(ctx, answerWithin)
+		_, err := resolver.LookupNetIP(attempt, "ip4", question)
+		cancel()
 		if err == nil {
 			return nil
 		}

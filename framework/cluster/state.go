@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -45,27 +46,21 @@ const lockFile = "lock"
 
 // claim takes a cluster's directory and empties it.
 func claim(name string) (*state, error) {
-	s := &state{name: name, dir: StateDirectory(name)}
 	root, err := lockRoot(true)
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	defer root.Close()
-	for s.lock == nil {
-		if err := os.MkdirAll(s.dir, 0o755); err != nil {
-			return nil, fmt.Errorf("state directory: %w", err)
-		}
-		lock, err := lockAt(s.dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // the last owner removed it meanwhile
-		}
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("cluster %q %w: take another name, or end it with plumb down --name %s", name, ErrExists, name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("state directory: %w", err)
-		}
-		s.lock = lock
+	s := &state{name: name, dir: StateDirectory(name)}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	s.lock, err = lockAt(s.dir)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("cluster %q %w: take another name, or end it with plumb down --name %s", name, ErrExists, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	if err := s.empty(); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
@@ -76,10 +71,10 @@ func claim(name string) (*state, error) {
 // lockRoot locks the directory of all clusters, for as long as one is claimed or removed, or
 // those of the dead are looked for: who looks holds each one's lock for a moment, as an owner
 // does. A directory that is not there is made, or else fs.ErrNotExist.
-func lockRoot(make bool) (*os.File, error) {
+func lockRoot(create bool) (*os.File, error) {
 	for {
 		// The last owner may remove it between any two of these steps.
-		if make {
+		if create {
 			if err := os.MkdirAll(StateRoot(), 0o755); errors.Is(err, fs.ErrExist) {
 				continue
 			} else if err != nil {
@@ -87,7 +82,7 @@ func lockRoot(make bool) (*os.File, error) {
 			}
 		}
 		root, err := os.Open(StateRoot())
-		if make && errors.Is(err, fs.ErrNotExist) {
+		if create && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
@@ -157,18 +152,18 @@ func (s *state) cgroup() string {
 
 const cgroupRoot = "plumb"
 
-// release gives the directory up and removes it.
+// release empties the directory, removes it and gives it up.
 func (s *state) release() error {
-	_ = s.empty() // what takes time, while others may claim and sweep; remove says what is left
+	err := s.empty() // takes time, in which others may claim and sweep
 	if root, absent := lockRoot(false); absent == nil {
 		defer root.Close()
 	}
-	return s.remove()
+	return s.leave(err)
 }
 
-// remove removes the directory and gives it up; the root is locked.
-func (s *state) remove() error {
-	err := s.empty()
+// leave removes the directory, unless err says why it is not empty, and gives it up; the root
+// is locked.
+func (s *state) leave(err error) error {
 	if err == nil {
 		err = os.RemoveAll(s.dir)
 	}
@@ -185,25 +180,17 @@ func (s *state) remove() error {
 // Sweep removes what clusters left behind whose owner was killed, and returns
 // their names.
 func Sweep() ([]string, error) {
-	root, err := lockRoot(false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	states, err := stale()
-	var names []string
-	for _, s := range states {
-		err = errors.Join(err, s.remove())
-		names = append(names, s.name)
-	}
-	return names, err
+	return eachStale(func(s *state) error { return s.leave(s.empty()) })
 }
 
 // Stale returns the names of clusters that Sweep would remove the leftovers of.
 func Stale() ([]string, error) {
+	return eachStale(func(s *state) error { return s.lock.Close() })
+}
+
+// eachStale locks the directories that no living owner has and lets do give each of them up.
+// It returns the clusters' names.
+func eachStale(do func(*state) error) ([]string, error) {
 	root, err := lockRoot(false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -212,33 +199,23 @@ func Stale() ([]string, error) {
 		return nil, err
 	}
 	defer root.Close()
-	states, err := stale()
-	var names []string
-	for _, s := range states {
-		names = append(names, s.name)
-		err = errors.Join(err, s.lock.Close())
-	}
-	return names, err
-}
-
-// stale locks the directories that no living owner has; the root is locked.
-func stale() ([]*state, error) {
-	entries, err := os.ReadDir(StateRoot())
+	entries, err := root.ReadDir(-1)
 	if err != nil {
 		return nil, err
 	}
-	var found []*state
+	var names []string
 	for _, entry := range entries {
 		if !entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
 		s := &state{name: entry.Name(), dir: StateDirectory(entry.Name())}
-		lock, err := lockAt(s.dir)
-		if err != nil {
-			continue // it is alive, or gone
+		var alive error
+		if s.lock, alive = lockAt(s.dir); alive != nil {
+			continue
 		}
-		s.lock = lock
-		found = append(found, s)
+		names = append(names, s.name)
+		err = errors.Join(err, do(s))
 	}
-	return found, nil
+	slices.Sort(names)
+	return names, err
 }
